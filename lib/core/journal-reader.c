@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reader's half: next, release, facts.
+ *
+ * What is in the ring was written by strangers' processes, which can be killed or can scribble, so
+ * nothing read from it is trusted: words must fit the lap and the head, lengths the record, and
+ * the sum the bytes.  A record whose structure is good and whose sum is not is lost alone and
+ * counted as a drop; a structure that is not ends reading with -EBADMSG.
+ *
+ * A claimed record is torn only when its owner is dead.  A living owner is waited for, however
+ * long (it may be stopped): to free what it may still write would damage what comes after.  Pids
+ * are used again, so an owner that began after the claim counts as dead too.
+ */
+#include "core/journal-private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/clock.h"
+
+#define POSITION_F "position %" PRIu64
+
+/* ---- who lives --------------------------------------------------------------------------- */
+
+/* When the process began, in clock ticks since boot; 0 where it is gone or a zombie. */
+static uint64_t process_started(uint32_t pid)
+{
+	char path[32], text[1024], *end;
+	(void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (len <= 0) {
+		return 0;
+	}
+	text[len] = '\0';
+	char *at = strrchr(text, ')'); /* the name may hold anything */
+	if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X') {
+		return 0;
+	}
+	for (int field = 2; field < 22 && at; field++) {
+		at = strchr(at + 1, ' ');
+	}
+	return at ? strtoull(at + 1, &end, 10) : 0;
+}
+
+/* The wall time at which a process with this start began; exact to some hundredths of a second. */
+static uint64_t started_wall_ns(uint64_t ticks)
+{
+	struct timespec boot;
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	uint64_t up_ns = (uint64_t)boot.tv_sec * CLOCK_S + (uint64_t)boot.tv_nsec;
+	return clock_wall() - up_ns + ticks * (CLOCK_S / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+static bool is_gone(uint32_t pid)
+{
+	return pid == 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH) || process_started(pid) == 0;
+}
+
+/* A time at which the claim at position had already been made, or 0. */
+static uint64_t claimed_before_ns(const struct journal *journal, uint64_t position, uint64_t units)
+{
+	struct journal_ring *ring = journal->ring;
+	uint64_t next = position + units * RING_UNIT;
+	const struct ring_record *it = (const struct ring_record *)ring_at(ring, next);
+	uint64_t word = LOAD(it->word);
+	bool committed = next < LOAD(ring->head) && word_lap(word) == ring_lap(ring, next) &&
+			 word_state(word) == RING_COMMITTED;
+	return committed ? it->time_ns : 0;
+}
+
+static bool owner_is_dead(struct journal *journal, uint64_t position, uint64_t word)
+{
+	uint32_t pid = word_pid(word);
+	uint64_t started = is_gone(pid) ? 0 : process_started(pid);
+	if (started == 0) {
+		return true;
+	}
+	if (journal->stuck.position != position || journal->stuck.pid != pid) {
+		journal->stuck.position = position;
+		journal->stuck.pid = pid;
+		journal->stuck.started = started;
+	}
+	uint64_t before_ns = claimed_before_ns(journal, position, word_units(word));
+	return journal->stuck.started != started ||
+	       (before_ns != 0 && started_wall_ns(started) > before_ns + CLOCK_S);
+}
+
+/* ---- decoding ---------------------------------------------------------------------------- */
+
+static bool take(struct span *rest, size_t len, struct span *ret)
+{
+	if (len > rest->len) {
+		return false;
+	}
+	*ret = span_of(rest->data, len);
+	*rest = span_skip(*rest, len);
+	return true;
+}
+
+static bool sum_fits(const struct ring_record *it, uint64_t strings, uint64_t bytes)
+{
+	uint64_t end = (RING_RECORD_BYTES + strings + 7) & ~UINT64_C(7);
+	uint32_t kind = it->kind | (uint32_t)it->flags << 16;
+	return end <= bytes &&
+	       (ring_sum((const char *)it + RING_SUMMED, end - RING_SUMMED) ^ kind) == it->sum;
+}
+
+/* Reads a committed record of `bytes` bytes.  False where it is not what its writer wrote. */
+static bool decode(const struct ring_record *it, uint64_t bytes, struct record *ret)
+{
+	struct ring_record fixed;
+	if (bytes < RING_RECORD_BYTES) {
+		return false;
+	}
+	memcpy(&fixed, it, sizeof(fixed));
+	struct span rest = {(const char *)it + RING_RECORD_BYTES, bytes - RING_RECORD_BYTES};
+	*ret = (struct record){.kind = (enum record_kind)fixed.kind,
+		.flags = fixed.flags,
+		.time_ns = fixed.time_ns,
+		.pid = fixed.pid,
+		.writer = fixed.writer,
+		.fd = fixed.fd,
+		.dev = fixed.dev,
+		.ino = fixed.ino,
+		.size_bytes = fixed.size_bytes,
+		.mtime_ns = fixed.mtime_ns,
+		.mode = fixed.mode,
+		.nlink = fixed.nlink};
+	return fixed.kind > RECORD_NONE && fixed.kind < RECORD_KIND_COUNT &&
+	       take(&rest, fixed.program_len, &ret->program) &&
+	       take(&rest, fixed.job_len, &ret->job) && take(&rest, fixed.dir_len, &ret->dir) &&
+	       take(&rest, fixed.path_len, &ret->path) && take(&rest, fixed.dir2_len, &ret->dir2) &&
+	       take(&rest, fixed.path2_len, &ret->path2) &&
+	       sum_fits(it, (uint64_t)(rest.data - (const char *)it) - RING_RECORD_BYTES, bytes);
+}
+
+/* ---- the dead's drafts ------------------------------------------------------------------- */
+
+/* Hands out a draft that a dead process left armed, once. */
+static bool next_left_draft(struct journal *journal, struct record *ret)
+{
+	for (uint64_t i = 0; i < journal->drafts && !journal->peeking; i++) {
+		struct journal_draft *draft = ring_draft(journal->ring, i);
+		uint64_t owner = LOAD(draft->owner);
+		uint32_t pid = (uint32_t)(owner >> 2);
+		if (owner == DRAFT_FREE || journal->handed[i] || !is_gone(pid)) {
+			continue;
+		}
+		*ret = (struct record){.pid = pid, .fd = -1};
+		if ((owner & 3) != DRAFT_ARMED || journal_draft_read(draft, ret) < 0 ||
+			ret->kind == RECORD_NONE || ret->kind >= RECORD_KIND_COUNT) {
+			STORE(draft->owner, DRAFT_FREE);
+			continue;
+		}
+		journal->handed[i] = journal->cursor + 1;
+		ret->position = ret->end = journal->cursor;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Only those that were handed out before something that lies before position: a release at the
+ * very position may not know of them yet.
+ */
+static void free_handed_drafts(struct journal *journal, uint64_t position)
+{
+	for (uint64_t i = 0; i < journal->drafts; i++) {
+		if (journal->handed[i] && journal->handed[i] <= position) {
+			journal->handed[i] = 0;
+			STORE(ring_draft(journal->ring, i)->owner, DRAFT_FREE);
+		}
+	}
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
+
+static void help_head(struct journal *journal, uint64_t position, uint64_t next)
+{
+	if (!journal->peeking) {
+		__atomic_compare_exchange_n(&journal->ring->head, &position, next, false,
+			__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	}
+}
+
+/*
+ * What lies at the cursor.  Returns 0 with its state (COMMITTED, or CLAIMED: torn) and end,
+ * JOURNAL_EMPTY, or -EBADMSG.
+ */
+static int look(
+	struct journal *journal, enum ring_state *ret_state, uint64_t *ret_end, struct why *why)
+{
+	struct journal_ring *ring = journal->ring;
+	uint64_t at = journal->cursor, head = LOAD(ring->head);
+	uint64_t word = LOAD(*(uint64_t *)ring_at(ring, at));
+	uint64_t units = word_units(word), end = at + units * RING_UNIT;
+	if (at - LOAD(ring->tail) == ring->size_bytes) {
+		return JOURNAL_EMPTY; /* full to the last unit: here lies what was not released */
+	}
+	if (word_lap(word) != ring_lap(ring, at)) {
+		return why_error(why, -EBADMSG, "journal damaged at " POSITION_F ": lap", at);
+	}
+	if (word_state(word) == RING_FREE) {
+		return head <= at
+			       ? JOURNAL_EMPTY
+			       : why_error(why, -EBADMSG,
+					 "journal damaged at " POSITION_F ": free below the head",
+					 at);
+	}
+	if (word_state(word) > RING_COMMITTED || units == 0 || units > RING_UNITS_MAX ||
+		end - LOAD(ring->tail) > ring->size_bytes || (head > at && head < end)) {
+		return why_error(why, -EBADMSG, "journal damaged at " POSITION_F ": length", at);
+	}
+	if (word_state(word) == RING_CLAIMED) {
+		if (!owner_is_dead(journal, at, word)) {
+			return JOURNAL_EMPTY;
+		}
+		word = LOAD(
+			*(uint64_t *)ring_at(ring, at)); /* it may have committed before it died */
+	}
+	help_head(journal, at, end);
+	*ret_state = word_state(word);
+	*ret_end = end;
+	return 0;
+}
+
+/* Peeking: the reader may free the record meanwhile, so what is handed out is a copy. */
+static const struct ring_record *record_at(struct journal *journal, uint64_t bytes)
+{
+	const char *at = ring_at(journal->ring, journal->cursor);
+	if (!journal->peeking) {
+		return (const struct ring_record *)at;
+	}
+	if (!journal->copy) {
+		journal->copy = malloc(RING_SLACK);
+	}
+	if (journal->copy) {
+		memcpy(journal->copy, at, bytes);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	}
+	return (const struct ring_record *)journal->copy;
+}
+
+/* Peeking: goes on where the reader stands when it has passed us.  Returns whether it had. */
+static bool overtaken(struct journal *journal)
+{
+	uint64_t released = LOAD(journal->ring->releasing);
+	if (!journal->peeking || released <= journal->cursor) {
+		return false;
+	}
+	journal->cursor = released;
+	return true;
+}
+
+static void count_damaged(struct journal *journal)
+{
+	if (!journal->peeking) {
+		__atomic_fetch_add(&journal->ring->dropped, 1, __ATOMIC_ACQ_REL);
+		uint64_t none = 0, since_ns = journal->last_time_ns ? journal->last_time_ns : 1;
+		__atomic_compare_exchange_n(&journal->ring->dropped_since_ns, &none, since_ns,
+			false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	}
+}
+
+/* One step over the record at the cursor: 1 when it was handed out. */
+static int step(struct journal *journal, enum ring_state state, uint64_t end, struct record *ret)
+{
+	uint64_t at = journal->cursor, bytes = end - at;
+	bool good = false;
+	if (state == RING_COMMITTED) {
+		const struct ring_record *it = record_at(journal, bytes);
+		if (!it) {
+			return -ENOMEM;
+		}
+		good = decode(it, bytes, ret);
+		if (overtaken(journal)) {
+			return 0;
+		}
+		if (!good) {
+			count_damaged(journal);
+		}
+	} else if (!journal->peeking) {
+		__atomic_fetch_add(&journal->ring->torn, 1, __ATOMIC_ACQ_REL);
+	}
+	journal->cursor = end;
+	ret->position = at;
+	ret->end = end;
+	return good;
+}
+
+int journal_next(struct journal *journal, struct record *ret, struct why *why)
+{
+	struct journal_ring *ring = journal->ring;
+	for (;;) {
+		enum ring_state state = RING_FREE;
+		uint64_t end = 0;
+		if (ring->size_bytes != journal->size_bytes || ring->drafts != journal->drafts) {
+			return why_error(why, -EBADMSG, "journal damaged: its header has changed");
+		}
+		overtaken(journal);
+		int r = look(journal, &state, &end, why);
+		if (r != 0 && overtaken(journal)) {
+			continue;
+		}
+		if (r == JOURNAL_EMPTY && next_left_draft(journal, ret)) {
+			return 0;
+		}
+		if (r != 0) {
+			return r;
+		}
+		r = step(journal, state, end, ret);
+		if (r != 0) {
+			journal->last_time_ns = r > 0 ? ret->time_ns : journal->last_time_ns;
+			return r > 0 ? 0 : r;
+		}
+	}
+}
+
+void journal_release(struct journal *journal, uint64_t position)
+{
+	struct journal_ring *ring = journal->ring;
+	uint64_t tail = LOAD(ring->tail);
+	if (position > journal->cursor) {
+		position = journal->cursor;
+	}
+	free_handed_drafts(journal, position);
+	if (position <= tail) {
+		return;
+	}
+	STORE(ring->releasing, position);
+	for (uint64_t at = tail; at < position; at += RING_UNIT) {
+		uint64_t word = ring_word((ring_lap(ring, at) + 1) & 0x3fffffff, 0, 0, RING_FREE);
+		__atomic_store_n((uint64_t *)ring_at(ring, at), word, __ATOMIC_RELAXED);
+	}
+	STORE(ring->tail, position);
+}
+
+uint64_t journal_head(const struct journal *journal)
+{
+	return LOAD(journal->ring->head);
+}
+
+uint64_t journal_cursor(const struct journal *journal)
+{
+	return journal->cursor;
+}
+
+void journal_set_devices(struct journal *journal, const uint64_t *devices, size_t count)
+{
+	struct journal_ring *ring = journal->ring;
+	STORE(ring->device_count, 0); /* all, while the list changes */
+	if (count > RING_DEVICES_MAX) {
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		STORE(ring->devices[i], devices[i]);
+	}
+	STORE(ring->device_count, count);
+}
+
+void journal_facts(const struct journal *journal, struct journal_facts *ret)
+{
+	const struct journal_ring *ring = journal->ring;
+	*ret = (struct journal_facts){.generation = ring->generation,
+		.size_bytes = ring->size_bytes,
+		.head = LOAD(ring->head),
+		.released = LOAD(ring->tail),
+		.dropped = LOAD(ring->dropped),
+		.dropped_since_ns = LOAD(ring->dropped_since_ns),
+		.torn = LOAD(ring->torn),
+		.trouble = LOAD(ring->trouble),
+		.reader_pid = journal_reader_pid(journal)};
+}
+
+void journal_acknowledge_drops(struct journal *journal)
+{
+	STORE(journal->ring->dropped_since_ns, 0);
+}

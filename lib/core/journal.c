@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer's half: attach, claim, fill, commit.
+ *
+ * Runs inside strangers' programs: no libc symbol, no heap, no lock, no descriptor kept.  What it
+ * maps is never truncated (the reader reserves every block when it makes the ring), so no access
+ * can fault.  journal-ring.h tells the layout and why it survives a SIGKILL at any instruction.
+ */
+#include "core/journal-ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <sys/mman.h>
+#include <stdatomic.h>
+#include <limits.h>
+
+#include "core/raw.h"
+
+#define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
+#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
+#define ADD(place, value)   __atomic_fetch_add(&(place), (value), __ATOMIC_ACQ_REL)
+
+#define TURN_NS UINT64_C(30000000000)
+
+static bool swap(uint64_t *place, uint64_t *expected, uint64_t desired)
+{
+	return __atomic_compare_exchange_n(
+		place, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static void count_drop(struct journal_ring *ring, uint64_t time_ns)
+{
+	uint64_t none = 0;
+	ADD(ring->dropped, 1);
+	swap(&ring->dropped_since_ns, &none, time_ns ? time_ns : 1);
+}
+
+/* ---- attach ------------------------------------------------------------------------------ */
+
+int journal_safe(int fd, uint32_t type, uint64_t *ret_size_bytes)
+{
+	struct statx stx = {0};
+	long r = raw_call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx);
+	if (raw_failed(r)) {
+		return (int)r;
+	}
+	if ((stx.stx_mode & S_IFMT) != type) {
+		return -ENOTDIR;
+	}
+	if (stx.stx_uid != (uint32_t)raw_call(SYS_geteuid) || (stx.stx_mode & 022)) {
+		return -EPERM;
+	}
+	*ret_size_bytes = stx.stx_size;
+	return 0;
+}
+
+/* Whether the header of a mapped file describes exactly that file. */
+static bool ring_fits(const struct journal_ring *ring, uint64_t file_bytes)
+{
+	uint64_t size = ring->size_bytes;
+	return ring->magic == RING_MAGIC && size >= RING_SIZE_MIN && size <= RING_SIZE_MAX &&
+	       (size & (size - 1)) == 0 && ring->drafts == ring_drafts_for(size) &&
+	       file_bytes == ring_file_bytes(size, ring->drafts) && LOAD(ring->retired) == 0;
+}
+
+/*
+ * Pids of another namespace mean nothing to the reader: it would take the living for dead and free
+ * what they are writing.  Nothing is recorded then, and the loss is told.
+ */
+static bool is_foreign(struct journal_ring *ring)
+{
+	struct statx stx = {0};
+	long now[2] = {0, 0};
+	uint64_t readers = LOAD(ring->pid_namespace);
+	long r = raw_call(SYS_statx, AT_FDCWD, "/proc/self/ns/pid", 0, STATX_INO, &stx);
+	if (readers == 0 || raw_failed(r) || stx.stx_ino == readers) {
+		return false;
+	}
+	raw_call(SYS_clock_gettime, 0, now);
+	count_drop(ring, (uint64_t)now[0] * 1000000000 + (uint64_t)now[1]);
+	return true;
+}
+
+static int map_ring(struct journal_writer *writer, int fd)
+{
+	uint64_t bytes = 0;
+	int r = journal_safe(fd, S_IFREG, &bytes);
+	if (r < 0) {
+		return r;
+	}
+	if (bytes < RING_HEADER) {
+		return -EBADMSG;
+	}
+	long map = raw_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (raw_failed(map)) {
+		return (int)map;
+	}
+	struct journal_ring *ring = (struct journal_ring *)map; // NOLINT(performance-no-int-to-ptr)
+	r = !ring_fits(ring, bytes) ? -EBADMSG : is_foreign(ring) ? -EXDEV : 0;
+	if (r < 0) {
+		raw_call(SYS_munmap, map, bytes);
+		return r;
+	}
+	raw_call(SYS_madvise, map, bytes, MADV_DONTDUMP);
+	writer->map_bytes = bytes;
+	writer->ring = ring;
+	return 0;
+}
+
+int journal_attach(struct journal_writer *writer, const char *directory)
+{
+	uint64_t ignored;
+	long dir = raw_call(
+		SYS_openat, AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (raw_failed(dir)) {
+		return (int)dir;
+	}
+	int r = journal_safe((int)dir, S_IFDIR, &ignored);
+	if (r == 0) {
+		long fd = raw_call(
+			SYS_openat, dir, RING_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+		r = raw_failed(fd) ? (int)fd : map_ring(writer, (int)fd);
+		if (!raw_failed(fd)) {
+			raw_call(SYS_close, fd);
+		}
+	}
+	raw_call(SYS_close, dir);
+	return r;
+}
+
+/* Where that cannot be told, one does. */
+static bool lock_is_held(const char *directory)
+{
+	struct flock want = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	long dir = raw_call(
+		SYS_openat, AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	long fd = raw_failed(dir)
+			  ? dir
+			  : raw_call(SYS_openat, dir, RING_LOCK, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	bool held = raw_failed(fd) || raw_failed(raw_call(SYS_fcntl, fd, F_OFD_GETLK, &want)) ||
+		    want.l_type != F_UNLCK;
+	if (!raw_failed(fd)) {
+		raw_call(SYS_close, fd);
+	}
+	if (!raw_failed(dir)) {
+		raw_call(SYS_close, dir);
+	}
+	return held;
+}
+
+/* One in TURN_NS has it; a clock that was put back does not count. */
+static bool takes_turn(uint64_t *turn_ns, uint64_t time_ns)
+{
+	uint64_t last_ns = LOAD(*turn_ns);
+	bool is_over = time_ns < last_ns || time_ns - last_ns >= TURN_NS;
+	return is_over && swap(turn_ns, &last_ns, time_ns);
+}
+
+bool journal_calls_reader(struct journal_writer *writer, const char *directory, uint64_t time_ns)
+{
+	struct journal_ring *ring = writer->ring;
+	uint64_t pid = LOAD(ring->reader_pid);
+	if (pid != 0 && raw_call(SYS_kill, pid, 0) == 0 &&
+		(!takes_turn(&ring->checked_ns, time_ns) || lock_is_held(directory))) {
+		return false;
+	}
+	return takes_turn(&ring->called_ns, time_ns);
+}
+
+/* ---- append ------------------------------------------------------------------------------ */
+
+static void advance(struct journal_ring *ring, uint64_t head, uint64_t units)
+{
+	swap(&ring->head, &head, head + units * RING_UNIT);
+}
+
+/* Whether units from head on are not yet free.  tail is read again before that is believed. */
+static bool is_full(struct journal_ring *ring, uint64_t head, uint64_t units)
+{
+	uint64_t tail = LOAD(ring->tail);
+	return tail <= head && head + units * RING_UNIT - tail > ring->size_bytes;
+}
+
+/* Returns 0 with the record's word CLAIMED, JOURNAL_FULL, or -EBADMSG. */
+static int claim(struct journal_ring *ring, uint32_t owner, uint64_t units, uint64_t *ret_position)
+{
+	for (;;) {
+		uint64_t head = LOAD(ring->head), lap = ring_lap(ring, head);
+		if (is_full(ring, head, units)) {
+			if (LOAD(ring->head) == head) {
+				return JOURNAL_FULL;
+			}
+			continue;
+		}
+		uint64_t seen = ring_word(lap, 0, 0, RING_FREE);
+		uint64_t mine = ring_word(lap, owner, units, RING_CLAIMED);
+		if (swap((uint64_t *)ring_at(ring, head), &seen, mine)) {
+			advance(ring, head, units);
+			*ret_position = head;
+			return 0;
+		}
+		if (word_lap(seen) == lap && word_state(seen) != RING_FREE &&
+			word_units(seen) > 0) {
+			advance(ring, head, word_units(seen));
+		} else if (LOAD(ring->head) == head) {
+			return -EBADMSG;
+		}
+	}
+}
+
+static char *put(char *to, struct span bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++) {
+		to[i] = bytes.data[i];
+	}
+	return to + bytes.len;
+}
+
+static size_t strings_len(const struct record *record)
+{
+	return record->program.len + record->job.len + record->dir.len + record->path.len +
+	       record->dir2.len + record->path2.len;
+}
+
+static bool fits_fields(const struct record *record)
+{
+	return record->program.len <= UINT8_MAX && record->job.len <= UINT8_MAX &&
+	       record->dir.len <= UINT16_MAX && record->path.len <= UINT16_MAX &&
+	       record->dir2.len <= UINT16_MAX && record->path2.len <= UINT16_MAX;
+}
+
+/* Everything but the first word; zeros up to the next multiple of eight, for the sum. */
+static void fill(struct ring_record *it, const struct record *record)
+{
+	it->kind = (uint16_t)record->kind;
+	it->flags = (uint16_t)record->flags;
+	it->time_ns = record->time_ns;
+	it->dev = record->dev;
+	it->ino = record->ino;
+	it->size_bytes = record->size_bytes;
+	it->mtime_ns = record->mtime_ns;
+	it->mode = record->mode;
+	it->nlink = record->nlink;
+	it->pid = record->pid;
+	it->fd = record->fd;
+	it->dir_len = (uint16_t)record->dir.len;
+	it->path_len = (uint16_t)record->path.len;
+	it->dir2_len = (uint16_t)record->dir2.len;
+	it->path2_len = (uint16_t)record->path2.len;
+	it->program_len = (uint8_t)record->program.len;
+	it->job_len = (uint8_t)record->job.len;
+	it->unused = 0;
+	it->writer = record->writer;
+	char *end = put((char *)it + RING_RECORD_BYTES, record->program);
+	end = put(end, record->job);
+	end = put(end, record->dir);
+	end = put(end, record->path);
+	end = put(end, record->dir2);
+	end = put(end, record->path2);
+	while ((uintptr_t)end % 8) {
+		*end++ = '\0';
+	}
+	uint64_t summed = (uint64_t)(end - (char *)it) - RING_SUMMED;
+	it->sum =
+		ring_sum((char *)it + RING_SUMMED, summed) ^ (it->kind | (uint32_t)it->flags << 16);
+}
+
+int journal_append(struct journal_writer *writer, const struct record *record)
+{
+	struct journal_ring *ring = writer->ring;
+	uint64_t units = (RING_RECORD_BYTES + strings_len(record) + RING_UNIT - 1) / RING_UNIT;
+	uint32_t owner = record->writer ? record->writer : record->pid;
+	uint64_t position;
+	if (units > RING_UNITS_MAX || !fits_fields(record) || record->pid == 0) {
+		count_drop(ring, record->time_ns);
+		return -EINVAL;
+	}
+	if (LOAD(ring->retired)) {
+		return -ESTALE;
+	}
+	int r = claim(ring, owner, units, &position);
+	if (r != 0) {
+		count_drop(ring, record->time_ns);
+		return r;
+	}
+	struct ring_record *it = (struct ring_record *)ring_at(ring, position);
+	fill(it, record);
+	STORE(it->word, ring_word(ring_lap(ring, position), owner, units, RING_COMMITTED));
+	if (record->kind == RECORD_RENAME || record->kind == RECORD_EXCHANGE) {
+		ADD(ring->renames, 1);
+	}
+	return 0;
+}
+
+bool journal_wants_device(const struct journal_writer *writer, uint64_t dev)
+{
+	const struct journal_ring *ring = writer->ring;
+	uint64_t count = LOAD(ring->device_count);
+	for (uint64_t i = 0; i < count && i < RING_DEVICES_MAX; i++) {
+		if (ring->devices[i] == dev) {
+			return true;
+		}
+	}
+	return count == 0;
+}
+
+void journal_count_trouble(struct journal_writer *writer)
+{
+	ADD(writer->ring->trouble, 1);
+}
+
+void journal_count_loss(struct journal_writer *writer, uint64_t time_ns)
+{
+	count_drop(writer->ring, time_ns);
+}
+
+uint64_t journal_rename_count(const struct journal_writer *writer)
+{
+	return LOAD(writer->ring->renames);
+}
+
+/* ---- drafts ------------------------------------------------------------------------------ */
+
+struct journal_draft *journal_draft_take(struct journal_writer *writer, uint32_t pid)
+{
+	uint64_t count = writer->ring->drafts, first = (uint64_t)pid * UINT64_C(0x9e3779b1);
+	for (uint64_t i = 0; i < count; i++) {
+		struct journal_draft *draft = ring_draft(writer->ring, (first + i) % count);
+		uint64_t expected = DRAFT_FREE;
+		if (LOAD(draft->owner) == DRAFT_FREE &&
+			swap(&draft->owner, &expected, (uint64_t)pid << 2 | DRAFT_TAKEN)) {
+			return draft;
+		}
+	}
+	return NULL;
+}
+
+void journal_draft_arm(struct journal_draft *draft)
+{
+	STORE(draft->owner, (draft->owner & ~UINT64_C(3)) | DRAFT_ARMED);
+}
+
+void journal_draft_drop(struct journal_draft *draft)
+{
+	STORE(draft->owner, DRAFT_FREE);
+}
+
+int journal_draft_read(const struct journal_draft *draft, struct record *ret)
+{
+	struct {
+		struct span *span;
+		size_t len;
+	} parts[] = {{&ret->program, draft->program_len}, {&ret->job, draft->job_len},
+		{&ret->dir, draft->dir_len}, {&ret->path, draft->path_len},
+		{&ret->dir2, draft->dir2_len}, {&ret->path2, draft->path2_len}};
+	size_t at = 0;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (parts[i].len > sizeof(draft->bytes) - at) {
+			return -EBADMSG;
+		}
+		*parts[i].span = span_of(draft->bytes + at, parts[i].len);
+		at += parts[i].len;
+	}
+	ret->kind = (enum record_kind)draft->kind;
+	ret->flags = draft->flags;
+	ret->time_ns = draft->time_ns;
+	return 0;
+}

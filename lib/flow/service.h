@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A daemon's life, the same for all stages.
+ *
+ *   static const struct service_stage stage = {"winnow", "…", needs_instance, setup, drain, …};
+ *   int main(int argc, char **argv) { return service_main(&stage, argc, argv); }
+ *
+ * service_main() reads the options (-c FILE, -i N, --log-level, --help, --version), the config,
+ * opens the log, creates the loop and the broker, calls setup(), and runs.  When setup is done
+ * and the broker is up for the first time it says READY=1 (a line on the descriptor in
+ * $MIRROR_NOTIFY_FD, and sd_notify's $NOTIFY_SOCKET).  On SIGTERM and SIGINT it calls drain(),
+ * which calls service_stop() when it has handed back everything; after 10 s it stops anyway.
+ * A second signal stops at once.  Every few seconds it publishes a beat filled in by beat().
+ * Ends 0 stopped, 100 started wrongly (stay down), 111 try again.
+ */
+#pragma once
+
+#include "flow/broker.h"
+#include "flow/config.h"
+#include "flow/loop.h"
+#include "flow/message.h"
+
+struct service {
+	const struct config *config;
+	struct loop *loop;
+	struct broker *broker;
+	unsigned instance;  /* -i N; winnow: the shard */
+	const char *name;   /* "winnow-3" */
+	struct why problem; /* what keeps it from working; "" when nothing does */
+	bool stopping;
+	void *state; /* the stage's */
+};
+
+struct service_stage {
+	const char *name;    /* "winnow" */
+	const char *summary; /* one line for --help */
+	bool instances;      /* takes -i N */
+	/* Returns 0, -EINVAL and friends: exit 100; -EAGAIN: exit 111.  Words in why. */
+	int (*setup)(struct service *service, struct why *why);
+	void (*broker_state)(struct service *service, bool up);   /* may be NULL */
+	void (*beat)(struct service *service, struct note *note); /* may be NULL */
+	void (*drain)(struct service *service);                   /* NULL: stop at once */
+	void (*finish)(struct service *service);                  /* release the state */
+};
+
+int service_main(const struct service_stage *stage, int argc, char **argv);
+void service_stop(struct service *service);
+
+/* Sets or clears (NULL) what keeps the stage from working; logs changes once. */
+void service_problem(struct service *service, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#define SERVICE_EXIT_WRONG 100
+#define SERVICE_EXIT_AGAIN 111

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the two halves of the SFTP side share: side-sftp.c has connection, looking and names,
+ * side-sftp-file.c the content of files.
+ */
+#pragma once
+
+#include "core/buf.h"
+#include "side/sftp.h"
+#include "side/side-ops.h"
+
+struct sftp_side {
+	struct side side;
+	struct location location;
+	const struct config *config;
+	unsigned in_flight;
+
+	struct sftp *sftp; /* NULL: not connected */
+	struct sftp *old;  /* the one before, for files still open in it */
+	unsigned can;      /* as of the last connection */
+	char *root;        /* its real path; NULL: not known yet */
+	bool connecting;
+	struct connect_waiter *waiters;
+	uint64_t not_before_ns; /* the next attempt */
+	uint64_t pause_ns;      /* grows with each failure */
+
+	bool knows_self; /* as whom the server makes files */
+	uint32_t self_uid;
+	uint64_t buffered_bytes; /* read but not yet asked for, all files together */
+};
+
+static inline struct sftp_side *sftp_side_of(struct side *side)
+{
+	return (struct sftp_side *)side;
+}
+
+/* A session held for the length of one call, and the full paths it is about. */
+struct visit {
+	struct sftp_side *side;
+	struct sftp *sftp;
+	struct buf path, second;
+};
+#define VISIT_NONE ((struct visit){0})
+int visit_begin(struct side *side, struct span rel, struct visit *ret, struct why *why);
+void visit_finish(struct visit *visit);
+
+/* One request whose answer is a STATUS. */
+int visit_status(struct visit *visit, enum sftp_type type, struct span path);
+/* LSTAT; positive SFTP status or -errno as in sftp.h. */
+int visit_lstat(struct visit *visit, struct span path, struct sftp_attr *ret);
+
+/*
+ * Turns the outcome of a request about path into 0 or -errno with words.  What SFTP only calls
+ * "failure" is looked into: a full or read-only file system is told as such.
+ */
+int visit_result(
+	struct visit *visit, int outcome, const char *what, struct span path, struct why *why);
+
+/* Of the server's attributes; -EPROTO where it does not tell the type. */
+int sftp_side_attr(const struct sftp_attr *attr, struct side_attr *ret);
+struct sftp_attr sftp_mode_and_time(const struct side_attr *attr, unsigned what);
+
+int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
+	struct side_attr *ret_attr, struct why *why);
+int sftp_file_read(struct side_file *file, uint64_t offset, void *buffer, size_t size_bytes,
+	size_t *ret_len, struct why *why);
+int sftp_file_next_data(struct side_file *file, uint64_t offset, uint64_t *ret_begin,
+	uint64_t *ret_end, struct why *why);
+int sftp_file_attr(struct side_file *file, struct side_attr *ret, struct why *why);
+int sftp_file_make(struct side *side, struct span rel, struct side_file **ret, struct why *why);
+int sftp_file_write(struct side_file *file, uint64_t offset, const void *data, size_t size_bytes,
+	struct why *why);
+int sftp_file_complete(
+	struct side_file *file, const struct side_attr *attr, bool sync, struct why *why);
+void sftp_file_close(struct side_file *file);
