@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Children get our descriptors; their deaths have to be intents of their own. */
+#include "calls.h"
+#include "observe.h"
+
+#define FORK(name, parameters, arguments, fallback)                                                \
+	int name parameters                                                                        \
+	{                                                                                          \
+		int child = CALL_REAL(name, arguments, (int)(fallback));                           \
+		if (child == 0 && recorder_configured) {                                           \
+			observe_forked();                                                          \
+		}                                                                                  \
+		return child;                                                                      \
+	}
+FORK(fork, (void), (), RAW(clone, SIGCHLD, 0, 0, 0, 0))
+FORK(_Fork, (void), (), RAW(clone, SIGCHLD, 0, 0, 0, 0))
+FORK(forkpty, (int *master, char *name, const void *terminal, const void *window),
+	(master, name, terminal, window), NONE)
+FORK(daemon, (int keep_directory, int keep_descriptors), (keep_directory, keep_descriptors), NONE)
+
+#define SPAWN(name)                                                                                \
+	int name(int *child, const char *path, const void *actions, const void *attributes,        \
+		char *const *argv, char *const *envp)                                              \
+	{                                                                                          \
+		int pid = 0;                                                                       \
+		int result =                                                                       \
+			CALL_REAL(name, (&pid, path, actions, attributes, argv, envp), ENOSYS);    \
+		if (result == 0 && child) {                                                        \
+			*child = pid;                                                              \
+		}                                                                                  \
+		if (result == 0 && recorder_configured) {                                          \
+			observe_spawned((uint32_t)pid);                                            \
+		}                                                                                  \
+		return result;                                                                     \
+	}
+SPAWN(posix_spawn)
+SPAWN(posix_spawnp)

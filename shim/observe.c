@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records by descriptor: OPEN, INHERIT, MAP, WRITTEN, CLOSE, and META where there is no intent.
+ *
+ *   open ──▶ CLEAN ──write──▶ DIRTY ──close──▶ CLOSE|DIRTY
+ *              └──────────close, stamp as at open──▶ CLOSE
+ *
+ * DIRTY from the start: streams, copies, what was inherited or mapped, and what open() itself has
+ * created or cut.  A close is named only where no intent of this process told the name.
+ *
+ * The child of vfork() shares the table with its parent but is another process: it is known by its
+ * pid, neither believes the table nor writes to it.
+ */
+#include "observe.h"
+
+#include <asm/fcntl.h>
+#include <linux/fcntl.h>
+#include <stddef.h>
+
+#include "core/raw.h"
+
+struct held held[HELD_MAX];
+static unsigned held_end;   /* beyond the highest number ever held */
+static uint32_t held_owner; /* the process whose table it is */
+
+static bool is_writer(int fd)
+{
+	long flags = raw_call(SYS_fcntl, fd, F_GETFL, 0);
+	return !raw_failed(flags) && (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
+}
+
+/* Whether fd is open for writing on a regular file of interest. */
+static bool is_of_interest(int fd, struct file *ret)
+{
+	return is_writer(fd) && file_of(fd, ret) && (ret->mode & MODE_TYPE) == MODE_REGULAR &&
+	       recorder_wants(ret->dev);
+}
+
+static bool is_mine(uint32_t pid)
+{
+	return pid == held_owner;
+}
+
+/* What is known of fd, if it is still the file that was meant. */
+static struct held *known(int fd, const struct file *file)
+{
+	struct held *it = (unsigned)fd < HELD_MAX ? &held[fd] : NULL;
+	return it && it->state != HELD_NOT && it->dev == file->dev && it->ino == file->ino ? it
+											   : NULL;
+}
+
+/* The same, without asking again about what the table knows. */
+static bool is_held_or_of_interest(int fd, struct file *ret)
+{
+	bool maybe = (unsigned)fd < HELD_MAX && held[fd].state != HELD_NOT;
+	return (maybe && file_of(fd, ret) && known(fd, ret)) || is_of_interest(fd, ret);
+}
+
+static void hold(int fd, const struct file *file, enum held_state state, bool recorded)
+{
+	if ((unsigned)fd >= HELD_MAX) {
+		return;
+	}
+	held[fd] = (struct held){.dev = file->dev,
+		.ino = file->ino,
+		.stamp = file->stamp,
+		.state = (uint8_t)state,
+		.recorded = recorded};
+	if ((unsigned)fd >= held_end) {
+		held_end = (unsigned)fd + 1;
+	}
+}
+
+static void let_go(int fd)
+{
+	if ((unsigned)fd < HELD_MAX) {
+		held[fd].state = HELD_NOT;
+	}
+}
+
+/* An intent of pid for fd as we see it, with its name.  Returns whether it was recorded. */
+static bool record_inherit(uint32_t pid, int fd, enum record_kind kind, const struct file *file)
+{
+	struct event event;
+	struct record facts = {.fd = kind == RECORD_MAP ? -1 : fd, .pid = pid};
+	event_begin(&event, kind, 0);
+	event_name_of(&event, fd);
+	facts.writer = event.pid == pid ? 0 : event.pid;
+	record_file(&facts, file);
+	return event_finish(&event, true, &facts);
+}
+
+/* ---- open -------------------------------------------------------------------------------- */
+
+static bool opens_for_change(int flags)
+{
+	if (flags & O_PATH) {
+		return false;
+	}
+	return (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
+}
+
+/* The open itself may change something: if we die inside, that is a change without intent. */
+void observe_opening(struct event *event, int flags, int dirfd, const char *path)
+{
+	event->draft = NULL;
+	if (!recorder_configured || !opens_for_change(flags) || (path && !path_matters(path))) {
+		return;
+	}
+	event_begin(event, RECORD_CLOSE, RECORD_DIRTY);
+	if (path) {
+		event_name(event, dirfd, path);
+		if (flags & (O_CREAT | O_TRUNC)) {
+			event_arm(event);
+		}
+	}
+}
+
+/* Whether open() itself has made or cut the file, as far as can be told. */
+static bool changed_by_open(int flags, const struct file *file)
+{
+	return (flags & O_TRUNC) || ((flags & O_CREAT) && file->size_bytes == 0) ||
+	       (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+/* Names that mean something else to everybody else are asked from the kernel. */
+static bool is_own_name(const struct journal_draft *draft)
+{
+	const char *path = draft->bytes + draft->program_len + draft->job_len + draft->dir_len;
+	struct span name = {path, draft->path_len};
+	return span_starts(name, SPAN("/proc/")) || span_starts(name, SPAN("/dev/"));
+}
+
+static void record_open(
+	struct event *event, int fd, int flags, enum channel channel, const struct file *file)
+{
+	bool created = changed_by_open(flags, file);
+	bool writer = (flags & O_ACCMODE) != O_RDONLY;
+	struct record facts = {.fd = fd, .pid = event->pid};
+	if (is_own_name(event->draft) || (flags & O_TMPFILE) == O_TMPFILE) {
+		event_forget_names(event);
+		event_name_of(event, fd);
+	}
+	if (!writer) {
+		event->draft->kind = RECORD_TRUNCATE;
+		facts.fd = -1;
+	} else {
+		event->draft->kind = RECORD_OPEN;
+	}
+	event->draft->flags = (uint16_t)((created ? RECORD_CREATED : 0) |
+					 (channel == CHANNEL_STREAM && writer ? RECORD_DIRTY : 0));
+	record_file(&facts, file);
+	bool mine = is_mine(event->pid);
+	bool clean = !created && channel == CHANNEL_CALLS;
+	bool recorded = event_finish(event, true, &facts);
+	if (writer && mine) {
+		hold(fd, file, clean ? HELD_CLEAN : HELD_DIRTY, recorded);
+	}
+}
+
+void observe_opened(struct event *event, int fd, int flags, enum channel channel)
+{
+	struct file file;
+	if (!event->draft) {
+		return;
+	}
+	bool matters = fd >= 0 && file_of(fd, &file) && (file.mode & MODE_TYPE) == MODE_REGULAR &&
+		       recorder_wants(file.dev);
+	if (matters) {
+		record_open(event, fd, flags, channel, &file);
+	} else {
+		(void)event_finish(event, false, NULL);
+	}
+}
+
+/* ---- write ------------------------------------------------------------------------------- */
+
+/* Before the call, so that our death inside it leaves a dirty intent. */
+void observe_first_write(int fd)
+{
+	struct held *it = &held[fd];
+	struct file file;
+	it->state = HELD_DIRTY;
+	if (!is_mine(recorder_pid())) { /* made by a fork that nobody saw: an intent of its own */
+		if (is_of_interest(fd, &file)) {
+			(void)record_inherit(recorder_pid(), fd, RECORD_INHERIT, &file);
+		}
+		return;
+	}
+	struct record record = {.kind = RECORD_WRITTEN,
+		.flags = RECORD_HAS_INODE,
+		.fd = fd,
+		.dev = it->dev,
+		.ino = it->ino};
+	(void)record_append(&record);
+}
+
+/* ---- close ------------------------------------------------------------------------------- */
+
+void observe_closing(struct closing *closing, int fd, enum channel channel)
+{
+	struct file file;
+	closing->record.kind = RECORD_NONE;
+	closing->event.draft = NULL;
+	closing->fd = fd;
+	if (!recorder_configured || fd < 0 || !is_held_or_of_interest(fd, &file)) {
+		return;
+	}
+	uint32_t pid = recorder_pid();
+	const struct held *it = is_mine(pid) ? known(fd, &file) : NULL;
+	bool dirty = !it || it->state == HELD_DIRTY || it->stamp != file.stamp ||
+		     channel == CHANNEL_STREAM;
+	if (!it || !it->recorded) {
+		if (file.nlink == 0) {
+			return; /* nobody can find it, nobody has heard of it */
+		}
+		event_begin(&closing->event, RECORD_CLOSE, 0);
+		event_name_of(&closing->event, fd);
+	}
+	closing->record = (struct record){
+		.kind = RECORD_CLOSE, .flags = dirty ? RECORD_DIRTY : 0, .pid = pid, .fd = fd};
+	record_file(&closing->record, &file);
+	if (channel == CHANNEL_STREAM) {
+		closing->record.flags &= ~(unsigned)RECORD_HAS_STAT; /* not yet flushed */
+	}
+}
+
+void observe_closed(struct closing *closing, bool closed)
+{
+	if (closing->record.kind == RECORD_NONE) {
+		return;
+	}
+	if (closed && is_mine(closing->record.pid)) {
+		let_go(closing->fd);
+	}
+	if (closing->event.draft) {
+		(void)event_finish(&closing->event, closed, &closing->record);
+	} else if (closed) {
+		(void)record_append(&closing->record);
+	}
+}
+
+void observe_range_closed(unsigned first, unsigned last)
+{
+	uint32_t pid = recorder_pid();
+	for (unsigned fd = first; fd <= last && fd < held_end && is_mine(pid); fd++) {
+		struct held *it = &held[fd];
+		struct record record = {.kind = RECORD_CLOSE,
+			.flags = RECORD_DIRTY | RECORD_HAS_INODE,
+			.pid = pid,
+			.fd = (int)fd,
+			.dev = it->dev,
+			.ino = it->ino};
+		if (it->state != HELD_NOT) {
+			it->state = HELD_NOT;
+			(void)record_append(&record);
+		}
+	}
+}
+
+/* ---- descriptors that came otherwise ----------------------------------------------------- */
+
+void observe_start(void)
+{
+	struct file file;
+	held_owner = recorder_pid();
+	for (int fd = 0; fd < 10; fd++) {
+		if (is_of_interest(fd, &file)) {
+			hold(fd, &file, HELD_DIRTY,
+				record_inherit(held_owner, fd, RECORD_INHERIT, &file));
+		}
+	}
+}
+
+/* Where our own intent names the file already, the copy's need not. */
+static bool record_copy(uint32_t pid, int copy, const struct file *file, bool named)
+{
+	struct record record = {.kind = RECORD_INHERIT, .pid = pid, .fd = copy};
+	if (!named) {
+		return record_inherit(pid, copy, RECORD_INHERIT, file);
+	}
+	record_file(&record, file);
+	return record_append(&record) == 0;
+}
+
+void observe_copied(int fd, int copy)
+{
+	struct file file;
+	if (!recorder_configured || copy < 0 || copy == fd || !is_of_interest(copy, &file)) {
+		return;
+	}
+	uint32_t pid = recorder_pid();
+	struct held *it = is_mine(pid) ? known(fd, &file) : NULL;
+	bool recorded = record_copy(pid, copy, &file, it && it->recorded);
+	if (is_mine(pid)) {
+		hold(copy, &file, HELD_DIRTY, recorded);
+	}
+	if (it) {
+		it->state = HELD_DIRTY;
+	}
+}
+
+void observe_mapped(int fd)
+{
+	struct file file;
+	if (!recorder_configured || !is_of_interest(fd, &file)) {
+		return;
+	}
+	uint32_t pid = recorder_pid();
+	struct held *it = is_mine(pid) ? known(fd, &file) : NULL;
+	if (it && it->mapped) {
+		return;
+	}
+	bool recorded = record_inherit(pid, fd, RECORD_MAP, &file);
+	if (it) {
+		it->state = HELD_DIRTY;
+		it->mapped = recorded;
+	}
+}
+
+/* ---- processes --------------------------------------------------------------------------- */
+
+void observe_forked(void)
+{
+	struct file file;
+	held_owner = recorder_pid();
+	for (unsigned fd = 0; fd < held_end; fd++) {
+		if (held[fd].state == HELD_NOT) {
+			continue;
+		}
+		if (!is_of_interest((int)fd, &file)) {
+			let_go((int)fd);
+			continue;
+		}
+		hold((int)fd, &file, HELD_DIRTY,
+			record_inherit(held_owner, (int)fd, RECORD_INHERIT, &file));
+	}
+}
+
+void observe_spawned(uint32_t child)
+{
+	struct file file;
+	if (!is_mine(recorder_pid())) {
+		return;
+	}
+	for (unsigned fd = 0; fd < held_end; fd++) {
+		long flags = held[fd].state == HELD_NOT ? FD_CLOEXEC
+							: raw_call(SYS_fcntl, fd, F_GETFD, 0);
+		if (!raw_failed(flags) && !(flags & FD_CLOEXEC) && is_of_interest((int)fd, &file)) {
+			held[fd].state = HELD_DIRTY;
+			(void)record_inherit(child, (int)fd, RECORD_INHERIT, &file);
+		}
+	}
+}
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+void observe_named(
+	struct event *event, enum record_kind kind, unsigned flags, int dirfd, const char *path)
+{
+	event->draft = NULL;
+	if (!path && kind == RECORD_META) { /* utimensat(fd, NULL, …) means fd */
+		observe_changing(event, dirfd);
+	} else if (recorder_configured && path_matters(path)) {
+		event_begin(event, kind, flags);
+		event_name(event, dirfd, path);
+		event_arm(event);
+	}
+}
+
+void observe_paired(struct event *event, enum record_kind kind, int dirfd, const char *path,
+	int dirfd2, const char *path2)
+{
+	event->draft = NULL;
+	if (!recorder_configured || !path_matters(path) ||
+		(dirfd2 != NO_DIRECTORY && !path_matters(path2))) {
+		return;
+	}
+	event_begin(event, kind, 0);
+	event_name(event, dirfd, path);
+	event_name(event, dirfd2, path2);
+	event_arm(event);
+}
+
+/* ---- metadata ---------------------------------------------------------------------------- */
+
+void observe_changing(struct event *event, int fd)
+{
+	struct file file;
+	event->draft = NULL;
+	if (!recorder_configured || !file_of(fd, &file) || !recorder_wants(file.dev)) {
+		return;
+	}
+	struct held *it = is_mine(recorder_pid()) ? known(fd, &file) : NULL;
+	if (it && it->recorded) {
+		observe_touch(fd);
+		return;
+	}
+	event_begin(event, RECORD_META, 0);
+	event_name_of(event, fd);
+	event_arm(event);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this process does to files through descriptors.
+ *
+ * A table by number tells which descriptors are open for writing on files of interest, and whether
+ * content may have changed.  It only ever saves work: an entry counts while fstat says the same
+ * inode, everything it does not know is assumed changed and named by the kernel, so that entries
+ * made stale by calls that nobody sees (raw system calls, the child of vfork()) lose nothing.
+ *
+ * Intents go into the journal before the program gets the descriptor.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "record.h"
+
+/* Marks a fresh process: who we are, and what we inherited as 0 to 9. */
+void observe_start(void);
+
+/* How content can reach a descriptor. */
+enum channel {
+	CHANNEL_CALLS,  /* write and its kin, which are seen */
+	CHANNEL_STREAM, /* through a buffer inside libc: unseen */
+};
+
+/*
+ * Around an open: begin, the real call, end.  path may be NULL in begin where the call makes the
+ * name; give it with event_name() behind the call.
+ */
+void observe_opening(struct event *event, int flags, int dirfd, const char *path);
+void observe_opened(struct event *event, int fd, int flags, enum channel channel);
+
+/* Around a close of fd, by whatever call. */
+struct closing {
+	struct event event;   /* has names where nobody has told them yet */
+	struct record record; /* kind NONE: nothing to tell */
+	int fd;
+};
+void observe_closing(struct closing *closing, int fd, enum channel channel);
+void observe_closed(struct closing *closing, bool closed);
+/* Behind a call that closed all of first to last. */
+void observe_range_closed(unsigned first, unsigned last);
+
+/* copy is a new descriptor of what fd names. */
+void observe_copied(int fd, int copy);
+/* A writable shared map of fd was made. */
+void observe_mapped(int fd);
+/* In the child of fork(). */
+void observe_forked(void);
+/* child was spawned and has what is not closed on exec. */
+void observe_spawned(uint32_t child);
+
+/* Before a call that takes one path or two; event_finish() behind it. */
+void observe_named(
+	struct event *event, enum record_kind kind, unsigned flags, int dirfd, const char *path);
+void observe_paired(struct event *event, enum record_kind kind, int dirfd, const char *path,
+	int dirfd2, const char *path2);
+
+/*
+ * Before metadata of fd is changed.  Where an intent is outstanding that suffices, and event stays
+ * empty; else event has its name.
+ */
+void observe_changing(struct event *event, int fd);
+
+/* ---- the hot path ------------------------------------------------------------------------ */
+
+#define HELD_MAX 1024u
+
+enum held_state {
+	HELD_NOT,   /* not for writing, not of interest, or not known */
+	HELD_CLEAN, /* open for writing; nothing written since */
+	HELD_DIRTY, /* written, or that cannot be told */
+};
+
+struct held {
+	uint64_t dev, ino, stamp;
+	uint8_t state;
+	bool recorded; /* an intent with its name is in the journal */
+	bool mapped;
+};
+
+extern __attribute__((visibility("hidden"))) struct held held[HELD_MAX];
+void observe_first_write(int fd);
+
+/* Before content is changed through fd. */
+static inline void observe_touch(int fd)
+{
+	if ((unsigned)fd < HELD_MAX && __builtin_expect(held[fd].state == HELD_CLEAN, 0)) {
+		observe_first_write(fd);
+	}
+}

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One static recorder per process.  Its only mutable part after the start is the pointer to the
+ * ring, set by compare-and-swap: threads that attach at the same moment do so each on their own,
+ * and all but one unmap again.  The map is shared and stays over fork().  A ring that its reader
+ * has retired is left mapped (others may be inside) and the next one attached.
+ *
+ * Attaching that fails is tried again after a while, so a job that began before the journal was
+ * there is recorded from then on.  Where a poster can be summoned, no journal is no failure: it is
+ * made here, in the place that the poster will take, so that nothing is lost before that is up.
+ */
+#include "record.h"
+
+#include <asm/errno.h>
+#include <asm/fcntl.h>
+#include <linux/mman.h>
+#include <asm/stat.h>
+#include <linux/fcntl.h>
+#include <linux/prctl.h>
+#include <linux/stat.h>
+#include <linux/utsname.h>
+#include <stddef.h>
+
+#include "core/raw.h"
+#include "directory.h"
+#include "resolve.h"
+#include "summon.h"
+
+#define RETRY_NS  UINT64_C(5000000000)
+#define RING_SIZE (UINT64_C(16) << 20) /* of one made here: some milliseconds */
+#define NAME_MAX_ 4096u
+
+bool recorder_configured;
+
+static struct {
+	struct journal_ring *ring;
+	char places[1024]; /* NUL between them, two at the end */
+	char job[64];
+	uint8_t job_len;
+	char program[16];
+	uint64_t retry_ns;
+	bool prepared;
+	int (*clock)(int, long *);
+} self;
+
+/* ---- the start --------------------------------------------------------------------------- */
+
+static const char *value_if(const char *entry, const char *name)
+{
+	while (*name && *entry == *name) {
+		entry++;
+		name++;
+	}
+	return *name == '\0' && *entry == '=' ? entry + 1 : NULL;
+}
+
+static const char *look_up(char *const *environment, const char *name)
+{
+	for (; environment && *environment; environment++) {
+		const char *value = value_if(*environment, name);
+		if (value && *value) {
+			return value;
+		}
+	}
+	return NULL;
+}
+
+/* Copies the list with `%h` replaced; a list that does not fit is cut at a whole place. */
+static void copy_places(const char *list)
+{
+	struct new_utsname host;
+	size_t used = 0, whole = 0;
+	host.nodename[0] = '\0';
+	for (; *list && used + sizeof(host.nodename) < sizeof(self.places) - 2; list++) {
+		if (*list == ':') {
+			self.places[used++] = '\0';
+			whole = used;
+		} else if (list[0] == '%' && list[1] == 'h') {
+			raw_call(SYS_uname, &host);
+			for (const char *c = host.nodename; *c; c++) {
+				self.places[used++] = *c;
+			}
+			list++;
+		} else {
+			self.places[used++] = *list;
+		}
+	}
+	if (*list) {
+		used = whole;
+	}
+	self.places[used] = self.places[used + 1] = '\0';
+}
+
+void recorder_start(char *const *environment)
+{
+	static const char *const jobs[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"};
+	const char *list = look_up(environment, "MIRROR_JOURNAL");
+	if (!list) {
+		return;
+	}
+	for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && self.job_len == 0; i++) {
+		const char *job = look_up(environment, jobs[i]);
+		for (; job && *job && self.job_len < sizeof(self.job) - 1; job++) {
+			self.job[self.job_len++] = *job;
+		}
+	}
+	copy_places(list);
+	summon_start(environment);
+	recorder_configured = true;
+}
+
+/* ---- time, pid, ring --------------------------------------------------------------------- */
+
+static uint64_t wall_ns(void)
+{
+	long now[2] = {0, 0};
+	if (!self.clock || self.clock(0, now) != 0) {
+		raw_call(SYS_clock_gettime, 0, now);
+	}
+	return (uint64_t)now[0] * 1000000000 + (uint64_t)now[1];
+}
+
+/*
+ * Our pid, in a page that the kernel wipes in the child of a fork, whoever calls it.  The child of
+ * vfork() has the page as it is; so whoever may make one says so, and then the kernel is asked.
+ */
+#if defined(__aarch64__)
+#define WIPED_BYTES 65536
+#else
+#define WIPED_BYTES 4096
+#endif
+static struct {
+	_Alignas(WIPED_BYTES) uint32_t pid;
+	char rest[WIPED_BYTES - sizeof(uint32_t)];
+} wiped;
+static bool wiped_on_fork, pid_uncertain;
+
+uint32_t recorder_pid(void)
+{
+	uint32_t pid = __atomic_load_n(&wiped.pid, __ATOMIC_RELAXED);
+	if (pid != 0 && !__atomic_load_n(&pid_uncertain, __ATOMIC_RELAXED)) {
+		return pid;
+	}
+	pid = (uint32_t)raw_call(SYS_getpid);
+	if (wiped_on_fork && !__atomic_load_n(&pid_uncertain, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&wiped.pid, pid, __ATOMIC_RELAXED);
+	}
+	return pid;
+}
+
+void recorder_pid_uncertain(void)
+{
+	__atomic_store_n(&pid_uncertain, true, __ATOMIC_RELAXED);
+}
+
+static void prepare(void)
+{
+	if (self.prepared) {
+		return;
+	}
+#if defined(__x86_64__)
+	self.clock = (int (*)(int, long *))resolve_vdso("__vdso_clock_gettime");
+#else
+	self.clock = (int (*)(int, long *))resolve_vdso("__kernel_clock_gettime");
+#endif
+	raw_call(SYS_prctl, PR_GET_NAME, self.program);
+	wiped_on_fork = raw_call(SYS_madvise, &wiped, sizeof(wiped), MADV_WIPEONFORK) == 0;
+	self.prepared = true;
+}
+
+static const char *next_place(const char *place)
+{
+	while (*place) {
+		place++;
+	}
+	return place + 1;
+}
+
+/* Returns the place, or NULL. */
+static const char *attach_any(struct journal_writer *writer)
+{
+	for (const char *place = self.places; *place; place = next_place(place)) {
+		if (*place == '/' && journal_attach(writer, place) == 0) {
+			return place;
+		}
+	}
+	return NULL;
+}
+
+static bool is_of_no_use(int r)
+{
+	return r == -ENOENT || r == -EACCES || r == -EROFS || r == -ENOTDIR || r == -EPERM;
+}
+
+/* The first ring, in the place that a poster would take. */
+static const char *attach_first(struct journal_writer *writer)
+{
+	for (const char *place = self.places; *place; place = next_place(place)) {
+		if (*place != '/' || !summon_is_possible(place)) {
+			continue;
+		}
+		int r = journal_first(place, RING_SIZE);
+		if (r == 0 && journal_attach(writer, place) == 0) {
+			return place;
+		}
+		if (!is_of_no_use(r)) {
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+static struct journal_ring *attach(void)
+{
+	struct journal_writer writer = {0};
+	struct journal_ring *none = NULL;
+	prepare();
+	uint64_t now_ns = wall_ns();
+	if (now_ns < self.retry_ns) {
+		return NULL;
+	}
+	const char *place = attach_any(&writer);
+	if (!place) {
+		place = attach_first(&writer);
+	}
+	if (!place) {
+		self.retry_ns = now_ns + RETRY_NS;
+		return NULL;
+	}
+	if (!__atomic_compare_exchange_n(
+		    &self.ring, &none, writer.ring, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		raw_call(SYS_munmap, writer.ring, writer.map_bytes);
+		return none;
+	}
+	if (journal_calls_reader(&writer, place, now_ns)) {
+		summon(place);
+	}
+	return writer.ring;
+}
+
+static bool recorder(struct journal_writer *ret)
+{
+	ret->map_bytes = 0;
+	ret->ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
+	if (!ret->ring && recorder_configured) {
+		ret->ring = attach();
+	}
+	return ret->ring != NULL;
+}
+
+bool recorder_wants(uint64_t dev)
+{
+	struct journal_writer writer;
+	return recorder(&writer) && journal_wants_device(&writer, dev);
+}
+
+/* Appends; attaches the next ring where this one was retired. */
+static int append(const struct record *record)
+{
+	struct journal_writer writer;
+	int r = -ENOENT;
+	for (int tries = 0; tries < 2 && recorder(&writer); tries++) {
+		r = journal_append(&writer, record);
+		if (r != -ESTALE) {
+			return r;
+		}
+		struct journal_ring *stale = writer.ring;
+		__atomic_compare_exchange_n(
+			&self.ring, &stale, NULL, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	}
+	return r;
+}
+
+int record_append(struct record *record)
+{
+	record->time_ns = wall_ns();
+	if (record->pid == 0) {
+		record->pid = recorder_pid();
+	}
+	record->program = span_of(self.program, strlen(self.program));
+	record->job = span_of(self.job, self.job_len);
+	return append(record);
+}
+
+/* ---- files ------------------------------------------------------------------------------- */
+
+bool file_of(int fd, struct file *ret)
+{
+	struct stat st = {0};
+	if (raw_failed(raw_call(SYS_fstat, fd, &st))) {
+		return false;
+	}
+	int64_t mtime_ns = (int64_t)st.st_mtime * 1000000000 + (int64_t)st.st_mtime_nsec;
+	int64_t ctime_ns = (int64_t)st.st_ctime * 1000000000 + (int64_t)st.st_ctime_nsec;
+	*ret = (struct file){.dev = st.st_dev,
+		.ino = st.st_ino,
+		.size_bytes = (uint64_t)st.st_size,
+		.mtime_ns = mtime_ns,
+		.stamp = (uint64_t)mtime_ns * 31 + (uint64_t)ctime_ns * 17 + (uint64_t)st.st_size,
+		.mode = st.st_mode,
+		.nlink = (uint32_t)st.st_nlink};
+	return true;
+}
+
+void record_file(struct record *record, const struct file *file)
+{
+	record->flags |= RECORD_HAS_STAT | RECORD_HAS_INODE;
+	record->dev = file->dev;
+	record->ino = file->ino;
+	record->size_bytes = file->size_bytes;
+	record->mtime_ns = file->mtime_ns;
+	record->mode = file->mode;
+	record->nlink = file->nlink;
+}
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+static bool begins(const char *path, const char *prefix)
+{
+	while (*prefix && *path == *prefix) {
+		path++;
+		prefix++;
+	}
+	return *prefix == '\0';
+}
+
+static bool holds(const char *path, const char *part)
+{
+	for (; *path; path++) {
+		if (begins(path, part)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Names in /proc that lead out of it again. */
+static bool leads_out(const char *path)
+{
+	return holds(path, "/fd/") || holds(path, "/cwd") || holds(path, "/root");
+}
+
+bool path_matters(const char *path)
+{
+	uintptr_t address = (uintptr_t)path;
+	if (address < 4096 || (intptr_t)address < 0) {
+		return false; /* the kernel says EFAULT */
+	}
+	if (path[0] != '/') {
+		return true;
+	}
+	return !begins(path, "/sys/") && (!begins(path, "/proc/") || leads_out(path));
+}
+
+static bool is_magic(const char *path)
+{
+	return begins(path, "/proc/") || begins(path, "/dev/fd/") || begins(path, "/dev/std");
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+static struct journal_draft *draft_aside(void)
+{
+	long map = raw_call(SYS_mmap, 0, sizeof(struct journal_draft), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return raw_failed(map) ? NULL : (struct journal_draft *)map;
+}
+
+static size_t add(struct event *event, const char *bytes, size_t len)
+{
+	char *to = event->draft->bytes + event->used;
+	if (len > sizeof(event->draft->bytes) - event->used) {
+		event->lost = true;
+		return 0;
+	}
+	for (size_t i = 0; i < len; i++) {
+		to[i] = bytes[i];
+	}
+	event->used += (uint32_t)len;
+	return len;
+}
+
+void event_begin(struct event *event, enum record_kind kind, unsigned flags)
+{
+	struct journal_writer writer;
+	*event = (struct event){0};
+	if (!recorder(&writer)) {
+		return;
+	}
+	event->pid = recorder_pid();
+	event->draft = journal_draft_take(&writer, event->pid);
+	if (!event->draft) {
+		event->draft = draft_aside();
+		event->aside = true;
+	}
+	if (!event->draft) {
+		journal_count_loss(&writer, wall_ns());
+		return;
+	}
+	struct journal_draft *draft = event->draft;
+	draft->kind = (uint16_t)kind;
+	draft->flags = (uint16_t)flags;
+	draft->time_ns = wall_ns();
+	draft->dir_len = draft->path_len = draft->dir2_len = draft->path2_len = 0;
+	draft->program_len = (uint8_t)add(event, self.program, strlen(self.program));
+	draft->job_len = (uint8_t)add(event, self.job, self.job_len);
+}
+
+void event_forget_names(struct event *event)
+{
+	struct journal_draft *draft = event->draft;
+	if (draft) {
+		draft->dir_len = draft->path_len = draft->dir2_len = draft->path2_len = 0;
+		event->used = (uint32_t)draft->program_len + draft->job_len;
+		event->second = event->lost = false;
+	}
+}
+
+static void set_name(struct event *event, size_t dir_len, size_t path_len)
+{
+	struct journal_draft *draft = event->draft;
+	*(event->second ? &draft->dir2_len : &draft->dir_len) = (uint16_t)dir_len;
+	*(event->second ? &draft->path2_len : &draft->path_len) = (uint16_t)path_len;
+	event->second = true;
+}
+
+/* Room for one directory, where the next bytes go. */
+static char *room(struct event *event)
+{
+	if (sizeof(event->draft->bytes) - event->used < NAME_MAX_) {
+		event->lost = true;
+		return NULL;
+	}
+	return event->draft->bytes + event->used;
+}
+
+/* A link in /proc as the path that it stands for. */
+static bool name_by_link(struct event *event, int dirfd, const char *link)
+{
+	char *to = room(event);
+	long len = to ? raw_call(SYS_readlinkat, dirfd, link, to, NAME_MAX_) : -1;
+	if (len <= 0 || to[0] != '/') {
+		return false;
+	}
+	event->used += (uint32_t)len;
+	set_name(event, 0, (size_t)len);
+	return true;
+}
+
+void event_name_of(struct event *event, int fd)
+{
+	char *to = event->draft ? room(event) : NULL;
+	size_t len = to ? descriptor_path(fd, to, NAME_MAX_) : 0;
+	if (len == 0) {
+		event->lost = true;
+		return;
+	}
+	event->used += (uint32_t)len;
+	set_name(event, 0, len);
+}
+
+void event_name(struct event *event, int dirfd, const char *path)
+{
+	struct journal_writer writer;
+	size_t dir_len = 0;
+	if (!event->draft) {
+		return;
+	}
+	if (is_magic(path) && name_by_link(event, AT_FDCWD, path)) {
+		return;
+	}
+	if (path[0] != '/' && dirfd != NO_DIRECTORY) {
+		char *to = room(event);
+		bool known = to && recorder(&writer);
+		dir_len = known ? directory_path(&writer, dirfd, to, NAME_MAX_) : 0;
+		event->lost = event->lost || dir_len == 0;
+		event->used += (uint32_t)dir_len;
+	}
+	size_t len = 0;
+	while (len < NAME_MAX_ && path[len]) {
+		len++;
+	}
+	if (len == 0) { /* the descriptor itself: AT_EMPTY_PATH */
+		set_name(event, 0, dir_len);
+		return;
+	}
+	set_name(event, dir_len, add(event, path, len));
+}
+
+void event_arm(struct event *event)
+{
+	if (event->draft && !event->aside && !event->lost) {
+		journal_draft_arm(event->draft);
+	}
+}
+
+static void let_go(struct event *event)
+{
+	if (event->aside) {
+		raw_call(SYS_munmap, event->draft, sizeof(*event->draft));
+	} else {
+		journal_draft_drop(event->draft);
+	}
+	event->draft = NULL;
+}
+
+static void count_loss(uint64_t time_ns)
+{
+	struct journal_writer writer;
+	if (recorder(&writer)) {
+		journal_count_loss(&writer, time_ns);
+	}
+}
+
+bool event_finish(struct event *event, bool happened, const struct record *facts)
+{
+	int r = -ENOENT;
+	if (!event->draft) {
+		return false;
+	}
+	if (happened && !event->lost) {
+		struct record record = facts ? *facts : (struct record){.fd = -1};
+		unsigned flags = record.flags;
+		(void)journal_draft_read(event->draft, &record);
+		record.flags |= flags;
+		record.time_ns = wall_ns();
+		if (record.pid == 0) {
+			record.pid = event->pid;
+		}
+		r = append(&record);
+	} else if (happened) {
+		count_loss(event->draft->time_ns);
+	}
+	let_go(event);
+	return r == 0;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a call to a record in the journal.
+ *
+ * The journal is the first usable directory of $MIRROR_JOURNAL (absolute, colon-separated, `%h` is
+ * the host's name), attached when the first thing happens that matters.  Without one, everything
+ * here does nothing.  Nothing blocks, allocates, or touches errno; all is safe in signal handlers,
+ * threads, and in the child of vfork().
+ *
+ * An event is a record with names, made around a call:
+ *
+ *   event_begin(&event, kind, flags);
+ *   event_name(&event, dirfd, path);      once or twice
+ *   event_arm(&event);                    from here on, our death does not lose it
+ *   r = the call
+ *   event_finish(&event, r == 0, NULL);
+ *
+ * The names lie in a draft in the journal's memory, so no frame holds a path.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/journal.h"
+
+/* What fstat tells. */
+struct file {
+	uint64_t dev, ino;
+	uint64_t size_bytes;
+	int64_t mtime_ns;
+	uint64_t stamp; /* differs, as a rule, when content or metadata have changed */
+	uint32_t mode, nlink;
+};
+
+/* libc's headers have these, the kernel's hide them where libc is about. */
+#define MODE_TYPE    0170000u
+#define MODE_REGULAR 0100000u
+#define MODE_FIFO    0010000u
+
+extern __attribute__((visibility("hidden"))) bool recorder_configured;
+
+/* Reads the environment; called once, before main(). */
+void recorder_start(char *const *environment);
+
+/* Whether files on dev are of interest; attaches. */
+bool recorder_wants(uint64_t dev);
+
+/* What this process is called by the kernel, now: the child of vfork() has another. */
+uint32_t recorder_pid(void);
+/* From now on others may run in our memory. */
+void recorder_pid_uncertain(void);
+
+/* Appends a record without names; fills time, pid where 0, program and job.  0 when it is in. */
+int record_append(struct record *record);
+
+/* Copies what fstat knows into the record. */
+void record_file(struct record *record, const struct file *file);
+
+bool file_of(int fd, struct file *ret);
+
+/* A path's place in a call that takes no directory (the text of a symlink). */
+#define NO_DIRECTORY (-1000)
+
+struct event {
+	struct journal_draft *draft; /* NULL: nothing to record */
+	uint32_t pid;
+	uint32_t used; /* bytes of the draft */
+	bool second;   /* the first name is there */
+	bool lost;     /* names that cannot be told */
+	bool aside;    /* the draft is a mapping of our own: all others were taken */
+};
+
+/* Whether a call with this path can change anything outside /proc and /sys. */
+bool path_matters(const char *path);
+
+void event_begin(struct event *event, enum record_kind kind, unsigned flags);
+void event_name(struct event *event, int dirfd, const char *path);
+/* The name that the kernel has for an open descriptor. */
+void event_name_of(struct event *event, int fd);
+/* Takes back the name given last, to give another. */
+void event_forget_names(struct event *event);
+void event_arm(struct event *event);
+
+/*
+ * Appends it if the call took effect; facts, where not NULL, brings fd and file facts.
+ * Returns whether a record was appended.
+ */
+bool event_finish(struct event *event, bool happened, const struct record *facts);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   program ──clone──▶ first ──clone──▶ second: a session of its own, exec mirror-poster
+ *                        └─ ends at once, and is waited for here
+ *
+ * Both share the program's memory as the child of vfork() does, so that a large program's tables
+ * of pages are not copied; they run on stacks of their own, and the caller stands still until exec
+ * has come.  Neither has SIGCHLD as its signal: no handler runs, and wait() and its kin do not see
+ * the first one, as they are for children with that signal.  The second one's parent is gone, so
+ * it is init's.  All signals are blocked meanwhile: no handler may run twice in one memory.
+ *
+ * Not done where the program would get to see it after all (it adopts orphans), where it may be
+ * killed for it (seccomp), and where it is not as the user started it (set-user-id).
+ */
+#include "summon.h"
+
+#include <asm/fcntl.h>
+#include <asm/signal.h>
+#include <asm/stat.h>
+#include <linux/fcntl.h>
+#include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/wait.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/raw.h"
+#include "core/span.h"
+#include "resolve.h"
+
+#define PATH_BYTES  1024u
+#define KEPT_MAX    12u
+#define STACK_BYTES 8192u
+#define SIGNAL_MAX  64
+#define TYPE_MASK   0170000u
+#define TYPE_LINK   0120000u
+#define EXECUTABLE  1
+#define EXISTS      0
+#define ALIKE       (CLONE_VM | CLONE_VFORK | CLONE_UNTRACED)
+
+/* What the poster gets to see: where its files are, no library paths of the job's modules. */
+static const char *const kept_names[] = {
+	"HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "USER=", "LOGNAME=", "LANG=", "PATH="};
+static char kept[2048]; /* NUL between them, two at the end */
+static size_t kept_len;
+
+/* Too large for the stack of a guest. */
+struct scene {
+	char program[PATH_BYTES];
+	char path[PATH_BYTES];
+	const char *mirror;
+	char *argv[4];
+	char *envp[KEPT_MAX + 1];
+	_Alignas(16) char first_stack[STACK_BYTES];
+	_Alignas(16) char second_stack[STACK_BYTES];
+};
+
+/* ---- text -------------------------------------------------------------------------------- */
+
+static const char *behind(const char *text, const char *prefix)
+{
+	while (*prefix && *text == *prefix) {
+		text++;
+		prefix++;
+	}
+	return *prefix ? NULL : text;
+}
+
+/* Writes text at *used; a path that does not fit becomes the empty one, which nobody has. */
+static void add(char *path, size_t *used, const char *text)
+{
+	while (*text && *used < PATH_BYTES - 1) {
+		path[(*used)++] = *text++;
+	}
+	if (*text) {
+		*used = 0;
+	}
+	path[*used] = '\0';
+}
+
+static const char *last_part(const char *path)
+{
+	const char *part = path;
+	for (; *path; path++) {
+		if (path[0] == '/' && path[1]) {
+			part = path + 1;
+		}
+	}
+	return part;
+}
+
+static void keep(const char *entry)
+{
+	size_t len = strlen(entry) + 1;
+	if (kept_len + len < sizeof(kept)) {
+		for (size_t i = 0; i < len; i++) {
+			kept[kept_len + i] = entry[i];
+		}
+		kept_len += len;
+	}
+}
+
+void summon_start(char *const *environment)
+{
+	for (; *environment; environment++) {
+		for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
+			if (behind(*environment, kept_names[i])) {
+				keep(*environment);
+			}
+		}
+	}
+}
+
+static const char *kept_value(const char *name)
+{
+	for (const char *entry = kept; *entry; entry += strlen(entry) + 1) {
+		const char *value = behind(entry, name);
+		if (value) {
+			return value[0] == '/' ? value : NULL;
+		}
+	}
+	return NULL;
+}
+
+/* ---- whether ----------------------------------------------------------------------------- */
+
+/* The file of that name in the mirror's state directory, as lib/flow/place.c has it. */
+static bool state_path(struct scene *scene, const char *name)
+{
+	const char *state = kept_value("XDG_STATE_HOME="), *home = kept_value("HOME=");
+	size_t used = 0;
+	if (!state && !home) {
+		return false;
+	}
+	add(scene->path, &used, state ? state : home);
+	add(scene->path, &used, state ? "/treemirror/" : "/.local/state/treemirror/");
+	add(scene->path, &used, scene->mirror);
+	add(scene->path, &used, "/");
+	add(scene->path, &used, name);
+	return true;
+}
+
+static bool has(const char *path, int how)
+{
+	return raw_call(SYS_faccessat, AT_FDCWD, path, how) == 0;
+}
+
+/* `mirrorctl start` of the same user was here, and no `mirrorctl stop` since. */
+static bool is_wanted(struct scene *scene)
+{
+	struct stat st = {0};
+	if (!state_path(scene, "config") ||
+		raw_call(SYS_newfstatat, AT_FDCWD, scene->path, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+		(st.st_mode & TYPE_MASK) != TYPE_LINK ||
+		st.st_uid != (uint32_t)raw_call(SYS_geteuid)) {
+		return false;
+	}
+	return state_path(scene, "stopped") && !has(scene->path, EXISTS);
+}
+
+/* bin/ is beside the library's directory, or beside the one above (lib/x86_64-linux-gnu). */
+static bool find_program(struct scene *scene)
+{
+	static const char *const below[] = {"../bin/mirror-poster", "../../bin/mirror-poster"};
+	const char *own = resolve_own_path();
+	for (size_t i = 0; own && i < sizeof(below) / sizeof(below[0]); i++) {
+		size_t used = 0;
+		add(scene->program, &used, own);
+		while (used > 0 && scene->program[used - 1] != '/') {
+			used--;
+		}
+		add(scene->program, &used, below[i]);
+		if (has(scene->program, EXECUTABLE)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool is_usual(void)
+{
+	int adopts = 0;
+	return raw_call(SYS_prctl, PR_GET_SECCOMP) == 0 &&
+	       raw_call(SYS_prctl, PR_GET_CHILD_SUBREAPER, &adopts) == 0 && !adopts &&
+	       raw_call(SYS_getpid) != 1 && raw_call(SYS_getuid) == raw_call(SYS_geteuid) &&
+	       raw_call(SYS_getgid) == raw_call(SYS_getegid);
+}
+
+static struct scene *scene_open(const char *directory)
+{
+	long map = raw_call(SYS_mmap, 0, sizeof(struct scene), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (raw_failed(map)) {
+		return NULL;
+	}
+	struct scene *scene = (struct scene *)map; // NOLINT(performance-no-int-to-ptr)
+	scene->mirror = last_part(directory);
+	if (!is_usual() || !is_wanted(scene) || !find_program(scene)) {
+		raw_call(SYS_munmap, scene, sizeof(*scene));
+		return NULL;
+	}
+	return scene;
+}
+
+bool summon_is_possible(const char *directory)
+{
+	struct scene *scene = scene_open(directory);
+	if (scene) {
+		raw_call(SYS_munmap, scene, sizeof(*scene));
+	}
+	return scene != NULL;
+}
+
+/* ---- how --------------------------------------------------------------------------------- */
+
+/*
+ * A child that shares our memory runs body on another stack; we go on when it has ended or called
+ * exec.  body does not return.  In assembler, as no frame may be left by both.
+ */
+static long run_aside(void (*body)(struct scene *), struct scene *scene, char *stack)
+{
+	char *top = stack + STACK_BYTES;
+#if defined(__x86_64__)
+	long result;
+	register void (*r8)(struct scene *) __asm__("r8") = body; /* clone's fifth, unused */
+	register struct scene *r9 __asm__("r9") = scene;
+	register long r10 __asm__("r10") = 0;
+	__asm__ volatile("syscall\n test %%rax, %%rax\n jnz 1f\n"
+			 "xor %%ebp, %%ebp\n mov %%r9, %%rdi\n call *%%r8\n ud2\n1:"
+			 : "=a"(result)
+			 : "a"(SYS_clone), "D"(ALIKE), "S"(top), "d"(0), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = SYS_clone;
+	register long x0 __asm__("x0") = ALIKE;
+	register char *x1 __asm__("x1") = top;
+	register long x2 __asm__("x2") = 0;
+	register long x3 __asm__("x3") = 0;
+	register long x4 __asm__("x4") = 0;
+	register void (*x9)(struct scene *) __asm__("x9") = body;
+	register struct scene *x10 __asm__("x10") = scene;
+	__asm__ volatile("svc #0\n cbnz x0, 1f\n"
+			 "mov x29, xzr\n mov x0, x10\n blr x9\n brk #1\n1:"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x9), "r"(x10)
+			 : "memory");
+	return x0;
+#endif
+}
+
+static __attribute__((noreturn)) void leave(void)
+{
+	for (;;) {
+		raw_call(SYS_exit, 0);
+	}
+}
+
+static void default_signals(void)
+{
+	uint64_t action[4] = {0}; /* the kernel's struct sigaction: SIG_DFL, nothing else */
+	for (int number = 1; number <= SIGNAL_MAX; number++) {
+		raw_call(SYS_rt_sigaction, number, action, NULL, sizeof(uint64_t));
+	}
+}
+
+/* /dev/null three times, and nothing else.  Before Linux 5.9 the poster closes the others. */
+static bool default_descriptors(void)
+{
+	long nothing = raw_call(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR);
+	for (int fd = 0; fd < 3 && !raw_failed(nothing); fd++) {
+		if (fd != nothing && raw_failed(raw_call(SYS_dup3, nothing, fd, 0))) {
+			return false;
+		}
+	}
+	raw_call(SYS_close_range, 3, ~0u, 0);
+	return !raw_failed(nothing);
+}
+
+/* Signals stay blocked, the poster opens them: until exec, a fatal one might be the program's. */
+static void second(struct scene *scene)
+{
+	raw_call(SYS_setsid);
+	default_signals();
+	raw_call(SYS_chdir, "/");
+	if (default_descriptors()) {
+		raw_call(SYS_execve, scene->program, scene->argv, scene->envp);
+	}
+	leave();
+}
+
+static void first(struct scene *scene)
+{
+	(void)run_aside(second, scene, scene->second_stack);
+	leave();
+}
+
+static void set_arguments(struct scene *scene)
+{
+	static char option[] = "--summoned";
+	size_t count = 0;
+	scene->argv[0] = scene->program;
+	scene->argv[1] = option;
+	scene->argv[2] = (char *)(uintptr_t)scene->mirror;
+	for (char *entry = kept; *entry && count < KEPT_MAX; entry += strlen(entry) + 1) {
+		scene->envp[count++] = entry;
+	}
+}
+
+void summon(const char *directory)
+{
+	uint64_t all = ~UINT64_C(0), before = 0;
+	struct scene *scene = scene_open(directory);
+	if (!scene) {
+		return;
+	}
+	set_arguments(scene);
+	long r = raw_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
+	if (!raw_failed(r)) {
+		long child = run_aside(first, scene, scene->first_stack);
+		if (!raw_failed(child)) {
+			raw_call(SYS_wait4, child, NULL, __WCLONE, NULL);
+		}
+		raw_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+	}
+	raw_call(SYS_munmap, scene, sizeof(*scene));
+}

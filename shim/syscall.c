@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syscall(2), vfork() and clone(): calls that must not have a frame of ours.
+ *
+ * vfork and clone return twice on one stack, and syscall may be either.  So what we export are a
+ * few instructions that keep all arguments, ask a function where to go, and jump there:
+ *
+ *   vfork, clone   to the real one; from then on our pid is asked anew, as a child may be running
+ *                  in our memory
+ *   syscall        to seen() for the numbers in ROWS, else to the real one
+ */
+#include "calls.h"
+#include "observe.h"
+#include "record.h"
+
+#define FROM_STUB __attribute__((visibility("hidden"), used))
+
+FROM_STUB void *stub_vfork(void);
+FROM_STUB void *stub_clone(void);
+FROM_STUB void *stub_syscall(long number);
+
+static long absent(void)
+{
+	return call_result(-ENOSYS);
+}
+
+static void *real_or_absent(enum call call)
+{
+	void *real = call_real(call);
+	return real ? real : (void *)absent;
+}
+
+void *stub_vfork(void)
+{
+	recorder_pid_uncertain();
+	return real_or_absent(CALL_vfork);
+}
+
+void *stub_clone(void)
+{
+	recorder_pid_uncertain();
+	return real_or_absent(CALL_clone);
+}
+
+/* ---- the instructions -------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+/* Six arguments and the count of vector ones; seven words keep the stack aligned for the call. */
+#define STUB(name)                                                                                 \
+	__asm__(".text\n.globl " #name "\n.type " #name ", @function\n" #name ":\n"                \
+		".cfi_startproc\n endbr64\n"                                                       \
+		"push %rax\n push %rdi\n push %rsi\n push %rdx\n"                                  \
+		"push %rcx\n push %r8\n push %r9\n"                                                \
+		".cfi_def_cfa_offset 64\n"                                                         \
+		"call stub_" #name "\n mov %rax, %r11\n"                                           \
+		"pop %r9\n pop %r8\n pop %rcx\n pop %rdx\n pop %rsi\n pop %rdi\n pop %rax\n"       \
+		".cfi_def_cfa_offset 8\n"                                                          \
+		"jmp *%r11\n .cfi_endproc\n.size " #name ", . - " #name "\n");
+#elif defined(__aarch64__)
+#define STUB(name)                                                                                 \
+	__asm__(".text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n"                \
+		".cfi_startproc\n"                                                                 \
+		"stp x29, x30, [sp, #-80]!\n .cfi_def_cfa_offset 80\n .cfi_offset 30, -72\n"       \
+		"stp x0, x1, [sp, #16]\n stp x2, x3, [sp, #32]\n"                                  \
+		"stp x4, x5, [sp, #48]\n stp x6, x7, [sp, #64]\n"                                  \
+		"bl stub_" #name "\n mov x16, x0\n"                                                \
+		"ldp x0, x1, [sp, #16]\n ldp x2, x3, [sp, #32]\n"                                  \
+		"ldp x4, x5, [sp, #48]\n ldp x6, x7, [sp, #64]\n"                                  \
+		"ldp x29, x30, [sp], #80\n .cfi_def_cfa_offset 0\n .cfi_restore 30\n"              \
+		"br x16\n .cfi_endproc\n.size " #name ", . - " #name "\n");
+#endif
+
+STUB(vfork)
+STUB(clone)
+STUB(syscall)
+
+/* ---- what is seen of syscall(2) ---------------------------------------------------------- */
+
+#define UNLINK_KIND(flags) ((flags)&AT_REMOVEDIR ? RECORD_RMDIR : RECORD_UNLINK)
+#define RENAME_KIND(flags) ((flags)&RENAME_EXCHANGE ? RECORD_EXCHANGE : RECORD_RENAME)
+
+/* NAME(call, kind, dirfd, path), PAIR(call, kind, dirfd, path, dirfd2, path2), THROUGH(call, fd),
+ * META(call, fd), OPEN(call, flags, dirfd, path): v holds the arguments. */
+#define ROWS                                                                                       \
+	NAME(unlinkat, UNLINK_KIND(v[2]), v[0], v[1])                                              \
+	NAME(mkdirat, RECORD_MKDIR, v[0], v[1])                                                    \
+	NAME(mknodat, RECORD_MKNOD, v[0], v[1])                                                    \
+	NAME(truncate, RECORD_TRUNCATE, AT_FDCWD, v[0])                                            \
+	NAME(fchmodat, RECORD_META, v[0], v[1])                                                    \
+	NAME(fchownat, RECORD_META, v[0], v[1])                                                    \
+	NAME(utimensat, RECORD_META, v[0], v[1])                                                   \
+	NAME(setxattr, RECORD_META, AT_FDCWD, v[0])                                                \
+	NAME(lsetxattr, RECORD_META, AT_FDCWD, v[0])                                               \
+	NAME(removexattr, RECORD_META, AT_FDCWD, v[0])                                             \
+	NAME(lremovexattr, RECORD_META, AT_FDCWD, v[0])                                            \
+	PAIR(renameat, RECORD_RENAME, v[0], v[1], v[2], v[3])                                      \
+	PAIR(renameat2, RENAME_KIND(v[4]), v[0], v[1], v[2], v[3])                                 \
+	PAIR(linkat, RECORD_LINK, v[0], v[1], v[2], v[3])                                          \
+	PAIR(symlinkat, RECORD_SYMLINK, v[1], v[2], NO_DIRECTORY, v[0])                            \
+	THROUGH(write, v[0])                                                                       \
+	THROUGH(pwrite64, v[0])                                                                    \
+	THROUGH(writev, v[0])                                                                      \
+	THROUGH(pwritev, v[0])                                                                     \
+	THROUGH(pwritev2, v[0])                                                                    \
+	THROUGH(ftruncate, v[0])                                                                   \
+	THROUGH(fallocate, v[0])                                                                   \
+	THROUGH(sendfile, v[0])                                                                    \
+	THROUGH(copy_file_range, v[2])                                                             \
+	THROUGH(splice, v[2])                                                                      \
+	META(fchmod, v[0])                                                                         \
+	META(fchown, v[0])                                                                         \
+	META(fsetxattr, v[0])                                                                      \
+	META(fremovexattr, v[0])                                                                   \
+	OPEN(openat, v[2], v[0], v[1])                                                             \
+	OPEN(openat2, flags_of_how(v[2]), v[0], v[1])
+
+#if defined(__x86_64__)
+#define OLD_ROWS                                                                                   \
+	NAME(unlink, RECORD_UNLINK, AT_FDCWD, v[0])                                                \
+	NAME(rmdir, RECORD_RMDIR, AT_FDCWD, v[0])                                                  \
+	NAME(mkdir, RECORD_MKDIR, AT_FDCWD, v[0])                                                  \
+	NAME(mknod, RECORD_MKNOD, AT_FDCWD, v[0])                                                  \
+	NAME(chmod, RECORD_META, AT_FDCWD, v[0])                                                   \
+	NAME(chown, RECORD_META, AT_FDCWD, v[0])                                                   \
+	NAME(lchown, RECORD_META, AT_FDCWD, v[0])                                                  \
+	NAME(utime, RECORD_META, AT_FDCWD, v[0])                                                   \
+	NAME(utimes, RECORD_META, AT_FDCWD, v[0])                                                  \
+	NAME(futimesat, RECORD_META, v[0], v[1])                                                   \
+	PAIR(rename, RECORD_RENAME, AT_FDCWD, v[0], AT_FDCWD, v[1])                                \
+	PAIR(link, RECORD_LINK, AT_FDCWD, v[0], AT_FDCWD, v[1])                                    \
+	PAIR(symlink, RECORD_SYMLINK, AT_FDCWD, v[1], NO_DIRECTORY, v[0])                          \
+	OPEN(open, v[1], AT_FDCWD, v[0])                                                           \
+	OPEN(creat, O_CREAT | O_WRONLY | O_TRUNC, AT_FDCWD, v[0])
+#else
+#define OLD_ROWS
+#endif
+
+/* Closing and copying of descriptors; numbers only, see seen(). */
+#if defined(SYS_dup2)
+#define DESCRIPTOR_NUMBERS                                                                         \
+	SYS_close:                                                                                 \
+	case SYS_close_range:                                                                      \
+	case SYS_dup:                                                                              \
+	case SYS_dup3:                                                                             \
+	case SYS_dup2
+#else
+#define DESCRIPTOR_NUMBERS                                                                         \
+	SYS_close:                                                                                 \
+	case SYS_close_range:                                                                      \
+	case SYS_dup:                                                                              \
+	case SYS_dup3
+#endif
+
+#if defined(SYS_vfork)
+#define FORK_NUMBERS                                                                               \
+	SYS_clone:                                                                                 \
+	case SYS_clone3:                                                                           \
+	case SYS_fork:                                                                             \
+	case SYS_vfork
+#else
+#define FORK_NUMBERS                                                                               \
+	SYS_clone:                                                                                 \
+	case SYS_clone3
+#endif
+
+/* struct open_how begins with the flags; a wrong pointer is the kernel's to complain about. */
+static long flags_of_how(long how)
+{
+	return how < 4096 ? O_PATH : (long)*(const uint64_t *)how;
+}
+
+static long real(long number, const long *v)
+{
+	long (*call)(long, ...) = (long (*)(long, ...))real_or_absent(CALL_syscall);
+	return call(number, v[0], v[1], v[2], v[3], v[4], v[5]);
+}
+
+static long seen_named(long number, const long *v, enum record_kind kind, long dirfd, long path)
+{
+	struct event event;
+	observe_named(&event, kind, 0, (int)dirfd, (const char *)path);
+	long result = real(number, v);
+	(void)event_finish(&event, result == 0, NULL);
+	return result;
+}
+
+static long seen_paired(long number, const long *v, enum record_kind kind, const long *names)
+{
+	struct event event;
+	observe_paired(&event, kind, (int)names[0], (const char *)names[1], (int)names[2],
+		(const char *)names[3]);
+	long result = real(number, v);
+	(void)event_finish(&event, result == 0, NULL);
+	return result;
+}
+
+static long seen_meta(long number, const long *v, long fd)
+{
+	struct event event;
+	observe_changing(&event, (int)fd);
+	long result = real(number, v);
+	(void)event_finish(&event, result == 0, NULL);
+	return result;
+}
+
+static long seen_open(long number, const long *v, long flags, long dirfd, long path)
+{
+	struct event event;
+	observe_opening(&event, (int)flags, (int)dirfd, (const char *)path);
+	long fd = real(number, v);
+	observe_opened(&event, (int)fd, (int)flags, CHANNEL_CALLS);
+	return fd;
+}
+
+/* dup2 and dup3 close their second argument, close its first. */
+static long seen_descriptor(long number, const long *v)
+{
+	struct closing closing;
+	bool copies = number != SYS_close, replaces = copies && number != SYS_dup;
+	int gone = !copies ? (int)v[0] : replaces && v[0] != v[1] ? (int)v[1] : -1;
+	observe_closing(&closing, gone, CHANNEL_CALLS);
+	long result = real(number, v);
+	observe_closed(&closing, !copies || result >= 0);
+	if (copies) {
+		observe_copied((int)v[0], (int)result);
+	}
+	return result;
+}
+
+static long seen_close_range(long number, const long *v)
+{
+	long result = real(number, v);
+	if (result == 0 && v[2] == 0) {
+		observe_range_closed((unsigned)v[0], (unsigned)v[1]);
+	}
+	return result;
+}
+
+static long seen(long number, long a, long b, long c, long d, long e, long f)
+{
+	const long v[6] = {a, b, c, d, e, f};
+	switch (number) {
+#define NAME(call, kind, dirfd, path)                                                              \
+	case SYS_##call:                                                                           \
+		return seen_named(number, v, (kind), (dirfd), (path));
+#define PAIR(call, kind, dirfd, path, dirfd2, path2)                                               \
+	case SYS_##call:                                                                           \
+		return seen_paired(number, v, (kind), (const long[]){dirfd, path, dirfd2, path2});
+#define THROUGH(call, fd)                                                                          \
+	case SYS_##call:                                                                           \
+		observe_touch((int)(fd));                                                          \
+		return real(number, v);
+#define META(call, fd)                                                                             \
+	case SYS_##call:                                                                           \
+		return seen_meta(number, v, (fd));
+#define OPEN(call, flags, dirfd, path)                                                             \
+	case SYS_##call:                                                                           \
+		return seen_open(number, v, (long)(flags), (dirfd), (path));
+		/* clang-format off */
+		ROWS OLD_ROWS
+#undef NAME
+#undef PAIR
+#undef THROUGH
+#undef META
+#undef OPEN
+	case SYS_close_range:
+		return seen_close_range(number, v);
+		/* clang-format on */
+	default:
+		return seen_descriptor(number, v);
+	}
+}
+
+void *stub_syscall(long number)
+{
+	if (!recorder_configured) {
+		return real_or_absent(CALL_syscall);
+	}
+	switch (number) {
+#define NAME(call, ...)    case SYS_##call:
+#define PAIR(call, ...)    case SYS_##call:
+#define THROUGH(call, ...) case SYS_##call:
+#define META(call, ...)    case SYS_##call:
+#define OPEN(call, ...)    case SYS_##call:
+		/* clang-format off */
+		ROWS OLD_ROWS
+			/* clang-format on */
+			case DESCRIPTOR_NUMBERS : return (void *)seen;
+	case FORK_NUMBERS:
+		recorder_pid_uncertain();
+		return real_or_absent(CALL_syscall);
+	default:
+		return real_or_absent(CALL_syscall);
+	}
+}
