@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Losses, in the order that makes none of them silent:
+ *
+ *   1. the journal says since when it dropped, or its count of torn records has grown
+ *   2. rescan = true goes into the state file
+ *   3. the journal forgets; a drop from now on is a new loss
+ *   4. the rescan is published, once the ring has room again
+ *   5. confirmed: rescan = false goes into the state file with the next checkpoint
+ *
+ * Killed between any two steps, the next poster begins at the step before.
+ */
+#include "poster/checkpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cleanup.h"
+#include "core/clock.h"
+#include "core/log.h"
+
+#define CHECKPOINT_NS (1 * CLOCK_S)
+#define RESCAN_NS     (60 * CLOCK_S)
+
+static int load(struct checkpoint *c, struct why *why)
+{
+	struct journal_facts facts;
+	int r = state_load(c->file, &c->saved, why);
+	journal_facts(c->journal, &facts);
+	c->torn = facts.torn;
+	if (r == -ENOENT) {
+		return 0;
+	}
+	c->exists = true;
+	if (r == 0) {
+		c->rescan = c->saved.rescan;
+		c->torn = c->saved.generation == facts.generation ? c->saved.torn : 0;
+		r = intents_load(c->intents, buf_span(&c->saved.intents), why);
+	}
+	if (r == -EBADMSG) {
+		log_error("%s; what was open is not known, so all is looked at again", why->text);
+		c->rescan = true;
+		r = 0;
+	}
+	return r;
+}
+
+int checkpoint_open(struct checkpoint *c, struct journal *journal, struct intents *intents,
+	const char *file, struct why *why)
+{
+	*c = (struct checkpoint){.journal = journal, .intents = intents, .file = strdup(file)};
+	return c->file ? load(c, why) : -ENOMEM;
+}
+
+void checkpoint_close(struct checkpoint *c)
+{
+	state_finish(&c->saved);
+	buf_finish(&c->bytes);
+	free(c->file);
+	c->file = NULL;
+}
+
+/* ---- the state file ---------------------------------------------------------------------- */
+
+/* Writes the intents given, unless the file says all of it already. */
+static int save(struct checkpoint *c, struct span intents, struct why *why)
+{
+	struct journal_facts facts;
+	journal_facts(c->journal, &facts);
+	bool rescan = c->rescan || c->ordered;
+	if (c->exists && c->saved.generation == facts.generation && c->saved.rescan == rescan &&
+		c->saved.torn == c->torn && span_equal(buf_span(&c->saved.intents), intents)) {
+		return 0;
+	}
+	struct state state = {facts.generation, c->torn, rescan, BUF_EMPTY};
+	buf_add(&state.intents, intents);
+	int r = state.intents.failed ? -ENOMEM : state_save(c->file, &state, why);
+	if (r < 0) {
+		state_finish(&state);
+		return r;
+	}
+	state_finish(&c->saved);
+	c->saved = state;
+	c->exists = true;
+	return 0;
+}
+
+/* ---- the checkpoint ---------------------------------------------------------------------- */
+
+static void begin(struct checkpoint *c, uint64_t now_ns)
+{
+	c->open = true;
+	c->settled = false;
+	c->position = journal_cursor(c->journal);
+	c->missing = translate_missing(c->translate);
+	c->next_ns = now_ns + CHECKPOINT_NS;
+	buf_clear(&c->bytes);
+	intents_save(c->intents, &c->bytes);
+}
+
+/* What is settled may just have been published, so the mark is taken after that. */
+static bool is_confirmed(struct checkpoint *c)
+{
+	if (!c->settled) {
+		c->settled = translate_missing_settled(c->translate) >= c->missing;
+		c->mark = outbox_mark(c->outbox);
+	}
+	return c->settled && outbox_done(c->outbox, c->mark);
+}
+
+static int end(struct checkpoint *c, struct why *why)
+{
+	if (c->bytes.failed) {
+		c->open = false;
+		return -ENOMEM;
+	}
+	int r = save(c, buf_span(&c->bytes), why);
+	if (r == 0) {
+		journal_release(c->journal, c->position);
+	}
+	c->open = r < 0; /* the file is tried again */
+	return r;
+}
+
+int checkpoint_step(struct checkpoint *c, bool urgent, uint64_t now_ns, struct why *why)
+{
+	if (c->ordered && outbox_done(c->outbox, c->rescan_mark)) {
+		c->ordered = false;
+		log_info("the rescan is ordered");
+	}
+	if (!c->open && (urgent || now_ns >= c->next_ns)) {
+		begin(c, now_ns);
+	}
+	return c->open && is_confirmed(c) ? end(c, why) : 0;
+}
+
+bool checkpoint_is_complete(const struct checkpoint *c)
+{
+	struct journal_facts facts;
+	journal_facts(c->journal, &facts);
+	return !c->open && facts.released == journal_cursor(c->journal) && !c->ordered;
+}
+
+void checkpoint_renewed(struct checkpoint *c)
+{
+	c->open = false;
+	c->torn = 0;
+}
+
+/* ---- losses ------------------------------------------------------------------------------ */
+
+static bool is_crowded(const struct journal_facts *facts)
+{
+	return facts->head - facts->released > facts->size_bytes / 2;
+}
+
+/* Takes a new loss into the debt; the file knows before the journal forgets. */
+static void take_losses(struct checkpoint *c, const struct journal_facts *facts)
+{
+	uint64_t unnamed = translate_counts(c->translate)->unnamed;
+	if (!facts->dropped_since_ns && facts->torn == c->torn && unnamed == c->unnamed) {
+		return;
+	}
+	log_warning("records were lost, all trees are looked at again dropped=%llu torn=%llu "
+		    "unnamed=%llu",
+		(unsigned long long)facts->dropped, (unsigned long long)facts->torn,
+		(unsigned long long)unnamed);
+	c->rescan = true;
+	c->torn = facts->torn;
+	c->unnamed = unnamed;
+	if (save(c, buf_span(&c->saved.intents), NULL) == 0 && facts->dropped_since_ns) {
+		journal_acknowledge_drops(c->journal);
+	}
+}
+
+int checkpoint_check_losses(struct checkpoint *c, bool urgent, uint64_t now_ns)
+{
+	struct journal_facts facts;
+	journal_facts(c->journal, &facts);
+	take_losses(c, &facts);
+	bool soon = c->rescan_ns && now_ns < c->rescan_ns + RESCAN_NS;
+	if (!c->rescan || is_crowded(&facts) || (soon && !urgent)) {
+		return 0;
+	}
+	int r = translate_rescan(c->translate, clock_wall());
+	if (r == 0) {
+		c->rescan = false;
+		c->ordered = true;
+		c->rescan_mark = outbox_mark(c->outbox);
+		c->rescan_ns = now_ns;
+	}
+	return r;
+}
+
+bool checkpoint_owes(const struct checkpoint *c)
+{
+	struct journal_facts facts;
+	journal_facts(c->journal, &facts);
+	return c->rescan || c->ordered || facts.dropped_since_ns || facts.torn != c->torn;
+}

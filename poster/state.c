@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file: struct header, the intents, and the XXH64 of all before.  Integers as in memory: the
+ * file never leaves its node.
+ */
+#include "poster/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "core/cleanup.h"
+
+#define STATE_MAGIC   "TMPOSTER"
+#define STATE_VERSION 1
+#define STATE_MAX     (UINT64_C(1) << 30)
+
+struct header {
+	char magic[8];
+	uint32_t version;
+	uint32_t rescan;
+	uint64_t generation;
+	uint64_t torn;
+	uint64_t intents_len;
+};
+
+void state_finish(struct state *state)
+{
+	buf_finish(&state->intents);
+}
+
+static int read_all(const char *file, struct buf *ret)
+{
+	CLEANUP(fd_close) int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		return -errno;
+	}
+	for (;;) {
+		char *at = buf_reserve(ret, 65536);
+		ssize_t len = at ? read(fd, at, 65536) : 0;
+		if (!at || ret->len > STATE_MAX) {
+			return -ENOMEM;
+		}
+		if (len <= 0) {
+			return len < 0 ? -errno : 0;
+		}
+		ret->len += (size_t)len;
+	}
+}
+
+static bool is_whole(struct span bytes, struct header *ret)
+{
+	uint64_t sum;
+	if (bytes.len < sizeof(*ret) + sizeof(sum)) {
+		return false;
+	}
+	size_t summed = bytes.len - sizeof(sum);
+	memcpy(ret, bytes.data, sizeof(*ret));
+	memcpy(&sum, bytes.data + summed, sizeof(sum));
+	return memcmp(ret->magic, STATE_MAGIC, sizeof(ret->magic)) == 0 &&
+	       ret->version == STATE_VERSION && ret->intents_len == summed - sizeof(*ret) &&
+	       sum == XXH64(bytes.data, summed, 0);
+}
+
+int state_load(const char *file, struct state *ret, struct why *why)
+{
+	CLEANUP(buf_finish) struct buf bytes = BUF_EMPTY;
+	struct header header;
+	*ret = STATE_EMPTY;
+	int r = read_all(file, &bytes);
+	if (r == -ENOENT) {
+		return r;
+	}
+	if (r < 0) {
+		return why_error(why, r, "read '%s': %s", file, strerror(-r));
+	}
+	if (!is_whole(buf_span(&bytes), &header)) {
+		return why_error(why, -EBADMSG, "'%s' is damaged or of another version", file);
+	}
+	ret->generation = header.generation;
+	ret->torn = header.torn;
+	ret->rescan = header.rescan;
+	buf_add(&ret->intents, span_of(bytes.data + sizeof(header), header.intents_len));
+	return ret->intents.failed ? -ENOMEM : 0;
+}
+
+static int write_all(int fd, struct span bytes)
+{
+	while (bytes.len) {
+		ssize_t len = write(fd, bytes.data, bytes.len);
+		if (len < 0 && errno != EINTR) {
+			return -errno;
+		}
+		bytes = span_skip(bytes, len > 0 ? (size_t)len : 0);
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* The rename itself must be on disk too. */
+static int sync_parent(const char *file)
+{
+	struct buf parent = BUF_EMPTY;
+	const char *slash = strrchr(file, '/');
+	buf_add(&parent, span_of(file, slash ? (size_t)(slash - file) : 0));
+	buf_add_char(&parent, '/');
+	CLEANUP(fd_close)
+	int fd = parent.failed ? -1 : open(parent.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	buf_finish(&parent);
+	return r == -EINVAL ? 0 : r; /* a file system that cannot sync directories */
+}
+
+static int replace(const char *file, struct span bytes)
+{
+	CLEANUP(buf_finish) struct buf temporary = BUF_EMPTY;
+	buf_printf(&temporary, "%s.new", file);
+	if (temporary.failed) {
+		return -ENOMEM;
+	}
+	CLEANUP(fd_close)
+	int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r = fd < 0 ? -errno : write_all(fd, bytes);
+	if (r == 0 && rename(temporary.data, file) < 0) {
+		r = -errno;
+	}
+	return r < 0 ? r : sync_parent(file);
+}
+
+int state_save(const char *file, const struct state *state, struct why *why)
+{
+	CLEANUP(buf_finish) struct buf bytes = BUF_EMPTY;
+	struct header header = {STATE_MAGIC, STATE_VERSION, state->rescan, state->generation,
+		state->torn, state->intents.len};
+	buf_add(&bytes, span_of(&header, sizeof(header)));
+	buf_add(&bytes, buf_span(&state->intents));
+	if (bytes.failed) {
+		return -ENOMEM;
+	}
+	uint64_t sum = XXH64(bytes.data, bytes.len, 0);
+	buf_add(&bytes, span_of(&sum, sizeof(sum)));
+	int r = bytes.failed ? -ENOMEM : replace(file, buf_span(&bytes));
+	return r < 0 ? why_error(why, r, "write '%s': %s", file, strerror(-r)) : 0;
+}

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One function per kind of record: takers[].  How changes are made stands in tell.c. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/cleanup.h"
+#include "core/clock.h"
+#include "core/path.h"
+#include "poster/tell.h"
+
+#define HORIZON_SPARE_NS (10 * CLOCK_S)
+#define DEEP_ALL         (CHANGE_DEEP | CHANGE_DELETE)
+#define RESCAN           (CHANGE_DEEP | CHANGE_DELETE | CHANGE_SOON | CHANGE_BULK)
+
+/* ---- records ----------------------------------------------------------------------------- */
+
+/* The name that the record gives, or -EINVAL. */
+static int name_of(struct translate *t, const struct record *record, bool follow, struct buf *ret)
+{
+	return names_find(t->options.names, record->dir, record->path, follow, record->pid, ret);
+}
+
+static int second_name_of(struct translate *t, const struct record *record, struct buf *ret)
+{
+	return names_find(t->options.names, record->dir2, record->path2, false, record->pid, ret);
+}
+
+/* A record that names nothing: the change is lost, unless everything is looked at. */
+static int unnamed(struct translate *t, int r)
+{
+	if (r == -EINVAL || r == -ENOENT) {
+		t->counts.unnamed++;
+		return 0;
+	}
+	return r;
+}
+
+/*
+ * The name of a file known by descriptor: that of an intent, which renames have kept right; else
+ * what the record says; else what the process has there now.  -ENOENT: none.
+ */
+static int name_of_descriptor(struct translate *t, const struct record *record, struct buf *ret)
+{
+	bool inode = record->flags & RECORD_HAS_INODE;
+	const struct intent *known =
+		inode ? intents_find(t->options.intents, record->pid, record->dev, record->ino)
+		      : NULL;
+	if (!known && record->path.len) {
+		int r = name_of(t, record, !(record->flags & RECORD_NOFOLLOW), ret);
+		if (r < 0 || !inode || !span_starts(buf_span(ret), SPAN("/proc/"))) {
+			return r;
+		}
+		buf_clear(ret);
+	}
+	if (!known && inode) {
+		known = intents_find(t->options.intents, 0, record->dev, record->ino);
+	}
+	if (known) {
+		buf_add(ret, known->path);
+		return ret->failed ? -ENOMEM : 0;
+	}
+	return -ENOENT;
+}
+
+/* An inherited descriptor nobody has told of: what the process has there, if it still lives. */
+static int name_of_inherited(struct translate *t, const struct record *record, struct buf *ret)
+{
+	char link[64];
+	int r = name_of_descriptor(t, record, ret);
+	if (r != -ENOENT) {
+		return r;
+	}
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", record->fd);
+	return names_find(t->options.names, SPAN_NONE, span_str(link), true, record->pid, ret);
+}
+
+/* Announced by a process that died in the middle of opening or closing: the name is all there is.
+ */
+static int take_draft_of_file(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	int r = name_of(t, record, true, &name);
+	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
+}
+
+static int take_open(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	CLEANUP(intent_destroy_p) struct intent *replaced = NULL;
+	bool opened = record->kind == RECORD_OPEN && record->path.len;
+	if (record_is_draft(record)) {
+		return take_draft_of_file(t, record);
+	}
+	int r = opened ? name_of(t, record, true, &name) : name_of_inherited(t, record, &name);
+	if (opened && r == 0 && span_starts(buf_span(&name), SPAN("/proc/"))) {
+		buf_clear(&name);
+		r = name_of_inherited(t, record, &name);
+	}
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	r = intents_open(t->options.intents, record, buf_span(&name), &replaced);
+	return r == 0 && replaced ? tell_intent(t, replaced, record->time_ns) : r;
+}
+
+static int take_written(struct translate *t, const struct record *record)
+{
+	intents_written(t->options.intents, record);
+	return 0;
+}
+
+static int take_close(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	if (record_is_draft(record)) {
+		return take_draft_of_file(t, record);
+	}
+	CLEANUP(intent_destroy_p)
+	struct intent *intent = intents_take_closed(t->options.intents, record);
+	if (!(record->flags & RECORD_DIRTY) && !(intent && intent->dirty)) {
+		return 0; /* merely open */
+	}
+	if (intent) {
+		cause.gone = cause.gone || (intent->unlinked && !(record->flags & RECORD_HAS_STAT));
+		return tell_file(t, &cause, CHANGE_WRITE, intent->path);
+	}
+	int r = name_of_descriptor(t, record, &name);
+	if (r == -ENOENT) {
+		return 0; /* of a file nobody told of: it says nothing */
+	}
+	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
+}
+
+static int take_truncate(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	int r = name_of(t, record, true, &name);
+	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
+}
+
+static int take_meta(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	int r = name_of_descriptor(t, record, &name);
+	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_META, buf_span(&name));
+}
+
+/* MKDIR and MKNOD: an entry appeared. */
+static int take_made(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	enum change_op op = record->kind == RECORD_MKDIR ? CHANGE_MKDIR : CHANGE_LOOK;
+	int r = name_of(t, record, false, &name);
+	return r < 0 ? unnamed(t, r)
+		     : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
+}
+
+static int take_symlink(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	int r = name_of(t, record, false, &name);
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	if (!names_tree(t->options.names, buf_span(&name))) {
+		t->counts.outside++;
+		return 0;
+	}
+	CLEANUP(change_destroy_p)
+	struct change *change = tell_make(t, &cause, ROLE_MAIN, CHANGE_SYMLINK, 0, buf_span(&name));
+	if (!change || change_set(&change->link, record->path2) < 0) {
+		return -ENOMEM;
+	}
+	return t->options.emit(t->options.arg, STEAL(change));
+}
+
+/* The name is gone or taken.  A second name of what was written there may hide the content. */
+static int name_freed(struct translate *t, struct span name)
+{
+	missing_explained(&t->missing, name);
+	return recent_forget(t->recent, name) ? missing_add(&t->missing, name, true, t->now_ns) : 0;
+}
+
+static int take_removed(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	enum change_op op = record->kind == RECORD_UNLINK ? CHANGE_REMOVE : CHANGE_RMDIR;
+	int r = name_of(t, record, false, &name);
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	intents_unlink(t->options.intents, buf_span(&name));
+	r = name_freed(t, buf_span(&name));
+	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
+}
+
+/* A file that had no name (O_TMPFILE), or whose name was removed, is known by the new one. */
+static int name_nameless(struct translate *t, const struct cause *cause, struct span name)
+{
+	size_t cursor = 0;
+	struct intent *intent;
+	while (cause->has_inode && (intent = intents_next(t->options.intents, &cursor))) {
+		struct stat st;
+		if (intent->dev != cause->dev || intent->ino != cause->ino ||
+			(names_stat(intent->path, &st) == 0 && cause_is_file(&st, cause))) {
+			continue;
+		}
+		intent->unlinked = false;
+		int r = intent_set_path(intent, name);
+		if (r < 0) {
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int take_link(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf from = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf to = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	struct change_pair pair = NO_PAIR;
+	int r = second_name_of(t, record, &to);
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	if (record->path.len && name_of(t, record, false, &from) == 0 &&
+		names_tree(t->options.names, buf_span(&from)) ==
+			names_tree(t->options.names, buf_span(&to))) {
+		pair = (struct change_pair){buf_span(&from), buf_span(&to)};
+	}
+	r = name_nameless(t, &cause, buf_span(&to));
+	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, CHANGE_LINK, 0, buf_span(&to), pair);
+}
+
+/* ---- renames ----------------------------------------------------------------------------- */
+
+struct move {
+	struct translate *t;
+	const struct cause *cause;
+	struct span from, to;
+	bool force; /* to itself was written to lately */
+};
+
+static int moved_along(void *arg, struct span name, uint64_t written_ns)
+{
+	struct move *move = arg;
+	/* What the target has from before the write may be of the same size and second. */
+	if (span_equal(name, move->to)) {
+		move->force = true;
+		return 0;
+	}
+	return tell_change(
+		move->t, move->cause, ROLE_FRESH, CHANGE_WRITE, CHANGE_FORCE, name, NO_PAIR);
+}
+
+static bool may_be_directory(const struct record *record, struct span name)
+{
+	struct stat st;
+	if (record->flags & RECORD_HAS_STAT) {
+		return S_ISDIR(record->mode);
+	}
+	return names_stat(name, &st) < 0 || S_ISDIR(st.st_mode);
+}
+
+/* What is remembered goes by its new names. */
+static int move_memories(struct translate *t, const struct record *record, struct move *move)
+{
+	bool deep = may_be_directory(record, move->to);
+	struct stat st;
+	if (record_is_draft(record) && names_stat(move->from, &st) == 0) {
+		return 0; /* its process died before the call */
+	}
+	missing_explained(&t->missing, move->from);
+	int r = name_freed(t, move->to);
+	r = r < 0 ? r : intents_rename(t->options.intents, move->from, move->to);
+	return r < 0 ? r
+		     : recent_renamed(t->recent, move->from, move->to, record->time_ns, deep,
+			       moved_along, move);
+}
+
+static int tell_rename(struct translate *t, const struct record *record, const struct move *move)
+{
+	const struct tree *old = names_tree(t->options.names, move->from);
+	const struct tree *new = names_tree(t->options.names, move->to);
+	struct change_pair pair = {move->from, move->to};
+	bool force = move->force || recent_is_blind(t->recent, record->time_ns);
+	unsigned facts = DEEP_ALL | (force ? CHANGE_FORCE : 0);
+	if (old && old == new) {
+		int r = tell_change(
+			t, move->cause, ROLE_MAIN, CHANGE_RENAME, facts, move->to, pair);
+		return r < 0 ? r
+			     : tell_change(t, move->cause, ROLE_OLD, CHANGE_AWAY, DEEP_ALL,
+				       move->from, pair);
+	}
+	int r = tell_change(
+		t, move->cause, ROLE_MAIN, CHANGE_LOOK, DEEP_ALL | CHANGE_FORCE, move->to, NO_PAIR);
+	return r < 0 ? r
+		     : tell_change(t, move->cause, ROLE_OLD, CHANGE_REMOVE, DEEP_ALL, move->from,
+			       NO_PAIR);
+}
+
+static int both_names(
+	struct translate *t, const struct record *record, struct buf *from, struct buf *to)
+{
+	int r = name_of(t, record, false, from);
+	return r < 0 ? r : second_name_of(t, record, to);
+}
+
+static int take_rename(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf from = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf to = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	int r = both_names(t, record, &from, &to);
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
+	r = move_memories(t, record, &move);
+	return r < 0 ? r : tell_rename(t, record, &move);
+}
+
+/* Both names are forced as a whole, so what was written lately need not be told again. */
+static int take_exchange(struct translate *t, const struct record *record)
+{
+	CLEANUP(buf_finish) struct buf a = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf b = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	int r = both_names(t, record, &a, &b);
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	missing_explained(&t->missing, buf_span(&a));
+	missing_explained(&t->missing, buf_span(&b));
+	r = intents_exchange(t->options.intents, buf_span(&a), buf_span(&b));
+	if (r < 0) {
+		return r;
+	}
+	bool same = names_tree(t->options.names, buf_span(&a)) ==
+		    names_tree(t->options.names, buf_span(&b));
+	enum change_op op = same ? CHANGE_RENAME : CHANGE_LOOK;
+	struct change_pair there = {buf_span(&a), buf_span(&b)},
+			   back = {buf_span(&b), buf_span(&a)};
+	r = tell_change(t, &cause, ROLE_MAIN, op, DEEP_ALL | CHANGE_FORCE, buf_span(&b),
+		same ? there : NO_PAIR);
+	return r < 0 ? r
+		     : tell_change(t, &cause, ROLE_OLD, op, DEEP_ALL | CHANGE_FORCE, buf_span(&a),
+			       same ? back : NO_PAIR);
+}
+
+static int take_unseen(struct translate *t, const struct record *record)
+{
+	t->counts.unseen++;
+	return 0;
+}
+
+static int (*const takers[RECORD_KIND_COUNT])(struct translate *, const struct record *) = {
+	[RECORD_OPEN] = take_open,
+	[RECORD_INHERIT] = take_open,
+	[RECORD_MAP] = take_open,
+	[RECORD_CLOSE] = take_close,
+	[RECORD_TRUNCATE] = take_truncate,
+	[RECORD_META] = take_meta,
+	[RECORD_MKDIR] = take_made,
+	[RECORD_SYMLINK] = take_symlink,
+	[RECORD_LINK] = take_link,
+	[RECORD_RENAME] = take_rename,
+	[RECORD_EXCHANGE] = take_exchange,
+	[RECORD_UNLINK] = take_removed,
+	[RECORD_RMDIR] = take_removed,
+	[RECORD_MKNOD] = take_made,
+	[RECORD_UNSEEN] = take_unseen,
+	[RECORD_WRITTEN] = take_written,
+};
+
+int translate_record(struct translate *t, const struct record *record, uint64_t now_ns)
+{
+	t->now_ns = now_ns;
+	if ((unsigned)record->kind >= RECORD_KIND_COUNT || !takers[record->kind]) {
+		return unnamed(t, -EINVAL);
+	}
+	return takers[record->kind](t, record);
+}
+
+/* ---- without a record -------------------------------------------------------------------- */
+
+int translate_died(struct translate *t, uint32_t pid, uint64_t now_ns, uint64_t wall_ns)
+{
+	t->now_ns = now_ns;
+	for (;;) {
+		CLEANUP(intent_destroy_p)
+		struct intent *intent = intents_take_of(t->options.intents, pid);
+		int r = intent ? tell_intent(t, intent, wall_ns) : 0;
+		if (r < 0 || !intent) {
+			return r;
+		}
+	}
+}
+
+/*
+ * Whether an open file differs from what was published of it.  A map's times tell nothing.  One
+ * that is not where its path says is published, and looked for, once.
+ */
+static bool looks_new(struct intent *intent)
+{
+	struct stat st;
+	struct intent_print was = intent->print;
+	if (names_stat(intent->path, &st) < 0 || st.st_dev != intent->dev ||
+		st.st_ino != intent->ino) {
+		bool first = !intent->searched;
+		intent->searched = true;
+		return first;
+	}
+	intent->print =
+		(struct intent_print){(uint64_t)st.st_size, stat_mtime(&st), stat_ctime(&st)};
+	return intent->fd < 0 || was.size_bytes != intent->print.size_bytes ||
+	       was.mtime_ns != intent->print.mtime_ns || was.ctime_ns != intent->print.ctime_ns;
+}
+
+/* Publishes what is open and new; overdue: only where it is time to. */
+static int publish_open(struct translate *t, bool overdue, uint64_t wall_ns)
+{
+	size_t cursor = 0;
+	struct intent *intent;
+	while ((intent = intents_next(t->options.intents, &cursor))) {
+		if (overdue && !intents_overdue(t->options.intents, intent, wall_ns)) {
+			continue;
+		}
+		int r = looks_new(intent) ? tell_intent(t, intent, wall_ns) : 0;
+		if (r < 0) {
+			return r;
+		}
+	}
+	return 0;
+}
+
+int translate_overdue(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
+{
+	t->now_ns = now_ns;
+	return publish_open(t, true, wall_ns);
+}
+
+int translate_open_files(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
+{
+	t->now_ns = now_ns;
+	return publish_open(t, false, wall_ns);
+}
+
+int translate_settle(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
+{
+	struct cause cause = {.time_ns = wall_ns};
+	for (;;) {
+		struct missing_file *file = missing_take_due(&t->missing, now_ns);
+		if (!file) {
+			return 0;
+		}
+		struct span parent = path_parent(file->path);
+		struct stat st;
+		int r = 0;
+		if (names_stat(parent, &st) == 0 && S_ISDIR(st.st_mode)) {
+			r = tell_change(t, &cause, ROLE_FRESH, CHANGE_LOOK,
+				CHANGE_DEEP | CHANGE_BULK, parent, NO_PAIR);
+		}
+		missing_file_destroy(file);
+		if (r < 0) {
+			return r;
+		}
+	}
+}
+
+int translate_rescan(struct translate *t, uint64_t wall_ns)
+{
+	struct cause cause = {.time_ns = wall_ns};
+	const struct config *config = t->options.config;
+	int r = 0;
+	for (size_t i = 0; i < config->tree_count && r == 0; i++) {
+		r = tell_change(t, &cause, ROLE_FRESH, CHANGE_LOOK, RESCAN,
+			span_str(config->trees[i].source.path), NO_PAIR);
+	}
+	return r;
+}
+
+uint64_t translate_missing(const struct translate *t)
+{
+	return t->missing.number;
+}
+
+uint64_t translate_missing_settled(const struct translate *t)
+{
+	return missing_settled(&t->missing);
+}
+
+const struct translate_counts *translate_counts(const struct translate *t)
+{
+	return &t->counts;
+}
+
+void translate_set_generation(struct translate *t, uint64_t generation)
+{
+	t->options.generation = generation;
+}
+
+int translate_create(const struct translate_options *options, struct translate **ret)
+{
+	struct translate *t = calloc(1, sizeof(*t));
+	uint64_t horizon_ns = options->config->delay_ns + HORIZON_SPARE_NS;
+	if (!t) {
+		return -ENOMEM;
+	}
+	t->options = *options;
+	t->source = ident_source();
+	t->recent = recent_create(horizon_ns, options->blind_ns, RECENT_WRITES);
+	if (!t->recent) {
+		free(t);
+		return -ENOMEM;
+	}
+	*ret = t;
+	return 0;
+}
+
+void translate_destroy(struct translate *t)
+{
+	if (!t) {
+		return;
+	}
+	missing_finish(&t->missing);
+	recent_destroy(t->recent);
+	free(t);
+}
