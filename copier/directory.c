@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories.  A deep order lists both sides and asks for a change of every entry that differs;
+ * sub-directories are asked for deep, so the walk spreads over all copiers, and each entry is
+ * then looked at by its own order: nothing is removed or trusted on the word of a listing.
+ *
+ * mode and mtime are set at the end; whatever is made below later asks for this directory again.
+ */
+#include "reconcile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/cleanup.h"
+#include "core/clock.h"
+#include "core/path.h"
+
+#define TEMPORARY_AGE_NS ((int64_t)(3600 * CLOCK_S)) /* without an owner by then */
+#define TEMPORARY_TIME   11                          /* hex digits of its name */
+
+static bool within_limits(const struct change *order, const struct side_attr *s)
+{
+	return s->type != SIDE_FILE ||
+	       ((!order->newer_ns || s->mtime_ns > order->newer_ns) &&
+		       (!order->older_ns || s->mtime_ns <= order->older_ns));
+}
+
+/* Whether an entry that both sides have needs a look of its own. */
+static bool entry_differs(struct job *job, const struct side_attr *s, const struct side_attr *t)
+{
+	if (s->type != t->type || s->type == SIDE_SYMLINK || job->force) {
+		return true;
+	}
+	if (s->type == SIDE_OTHER) {
+		return false;
+	}
+	return !same_content(job->pair, s, t) || s->mode != t->mode ||
+	       (s->has_inode && s->nlink > 1);
+}
+
+/* A temporary name tells when it was made; its mtime may be the source's already. */
+static bool is_left_over(const struct job *job, struct span name, const struct side_attr *t)
+{
+	char digits[TEMPORARY_TIME + 1] = "";
+	if (name.len != 24 || t->type == SIDE_DIRECTORY) {
+		return false; /* .mirror, .mirror-gone, .mirror-links */
+	}
+	memcpy(digits, name.data + 8, TEMPORARY_TIME);
+	int64_t now_ns = (int64_t)clock_wall();
+	int64_t made_ns = (int64_t)(strtoull(digits, NULL, 16) * CLOCK_MS);
+	bool old = now_ns - made_ns > TEMPORARY_AGE_NS && now_ns - t->mtime_ns > TEMPORARY_AGE_NS;
+	/* carried off by our rename: whoever made it does not find it here */
+	return old || (job->moved && made_ns < job->moved_ns);
+}
+
+/* One name of a deep directory; s or t is NULL where that side lacks it. */
+static int deep_entry(
+	struct job *job, struct span name, const struct side_attr *s, const struct side_attr *t)
+{
+	CLEANUP(buf_finish) struct buf rel = BUF_EMPTY;
+	path_join(&rel, job->rel, name);
+	if (rel.failed) {
+		return -ENOMEM;
+	}
+	if (tree_is_our_name(buf_span(&rel))) {
+		struct why ignored;
+		if (t && is_left_over(job, name, t)) {
+			side_unlink(job->pair->target, buf_span(&rel), &ignored);
+		}
+		return 0;
+	}
+	if (tree_excludes(job->pair->tree, buf_span(&rel))) {
+		return 0;
+	}
+	if (!s) {
+		bool remove = job->order->facts & CHANGE_DELETE;
+		return remove ? job_follow(job, buf_span(&rel), job_inherited(job), 0) : 0;
+	}
+	if (s->type == SIDE_DIRECTORY) {
+		return job_follow(job, buf_span(&rel), CHANGE_DEEP | job_inherited(job), 0);
+	}
+	if (!within_limits(job->order, s)) {
+		return 0;
+	}
+	if (t && !entry_differs(job, s, t)) {
+		job->work.unchanged++;
+		return 0;
+	}
+	return job_follow(job, buf_span(&rel), job_inherited(job), 0);
+}
+
+static int span_order(struct span a, struct span b)
+{
+	int r = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+	return r ? r : (a.len > b.len) - (a.len < b.len);
+}
+
+/* Both lists are sorted: one pass over the union of names. */
+static int deep_lists(struct job *job, const struct side_list *s, const struct side_list *t)
+{
+	size_t i = 0, k = 0;
+	int r = 0;
+	while (r == 0 && (i < s->count || k < t->count)) {
+		int order = i == s->count   ? 1
+			    : k == t->count ? -1
+					    : span_order(s->entries[i].name, t->entries[k].name);
+		const struct side_entry *here = order <= 0 ? &s->entries[i++] : NULL;
+		const struct side_entry *there = order >= 0 ? &t->entries[k++] : NULL;
+		r = deep_entry(job, here ? here->name : there->name, here ? &here->attr : NULL,
+			there ? &there->attr : NULL);
+	}
+	return r;
+}
+
+static int deep(struct job *job)
+{
+	CLEANUP(side_list_finish) struct side_list s = {0};
+	CLEANUP(side_list_finish) struct side_list t = {0};
+	int r = side_list(job->pair->source, job->rel, &s, &job->why);
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP) {
+		return job_follow_order(job, 0, job->order->attempt, 0);
+	}
+	if (r == 0) {
+		r = side_list(job->pair->target, job->rel, &t, &job->why);
+	}
+	return r < 0 ? r : deep_lists(job, &s, &t);
+}
+
+static int make_directory(struct job *job, const struct side_attr *s)
+{
+	int r = side_mkdir(job->pair->target, job->rel, s->mode | 0700, &job->why);
+	if (r == -EACCES && parent_opened(job, job->rel)) {
+		r = side_mkdir(job->pair->target, job->rel, s->mode | 0700, &job->why);
+	}
+	if (r == 0) {
+		job->work.directories++;
+		return job_touched(job, job->rel);
+	}
+	return r == -EEXIST ? 0 : r; /* another copier was here; its own change follows */
+}
+
+int entry_directory(struct job *job, const struct side_attr *s)
+{
+	struct side_attr t;
+	bool is_deep = job->order->facts & CHANGE_DEEP;
+	int r = look(job, job->pair->target, job->rel, &t);
+	bool there = t.type == SIDE_DIRECTORY;
+	if (r == 0 && t.type != SIDE_NONE && !there) {
+		r = detach(job, job->rel);
+	}
+	if (r == 0 && !there) {
+		r = make_directory(job, s);
+	}
+	if (r == 0 && there && is_deep && (t.mode & 0500) != 0500) { /* S can be listed by now */
+		t.mode |= 0700;
+		r = side_set(job->pair->target, job->rel, &t, SIDE_SET_MODE, &job->why);
+	}
+	if (r == 0 && is_deep) {
+		r = deep(job);
+		if (r == 0) {
+			r = look(job, job->pair->target, job->rel,
+				&t); /* left-overs may have gone */
+		}
+	}
+	if (r == 0) {
+		r = copy_xattrs(job);
+	}
+	return r < 0 ? r : file_attributes(job, s, there ? &t : NULL);
+}

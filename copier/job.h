@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One order being carried out: what it works on, what it found on its way, what it did.
+ *
+ * Steps of the reconciler take a job and a path below the tree's root.  They count their work in
+ * job->work, note the target directories whose entries they touched, and ask for further changes
+ * with job_follow(); these are published before the order's receipt, so that nothing that was
+ * found is forgotten.  Returns everywhere: 0, or -errno with words in job->why.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/span.h"
+#include "core/why.h"
+#include "flow/change.h"
+#include "flow/config.h"
+#include "side/side.h"
+
+/* A tree and its two sides, shared by all jobs of a copier. */
+struct pair {
+	const struct config *config;
+	const struct tree *tree;
+	struct side *source, *target;
+	bool source_coherent; /* a local file system, which never shows an old state */
+	uint64_t source_epoch, target_epoch; /* for which the guards were last passed */
+	uint64_t guarded_ns;                 /* when they were last passed */
+	uint64_t source_dev;                 /* device of the source's root, where it has one */
+	struct ident self;                   /* .source: of this copier's idents; .number counts */
+};
+
+/* A change that the job asks for. */
+struct follow {
+	struct change *change;
+	uint64_t pause_ns; /* 0: now; else one of the broker's pauses */
+};
+
+struct job;
+/* Publishes count follows and returns when the broker has them all; owns the changes. */
+typedef int (*job_publish_fn)(void *arg, struct follow *follows, size_t count, struct why *why);
+
+struct job {
+	struct pair *pair;
+	const struct change *order;
+	struct span rel; /* of order->path */
+	bool again;      /* was begun before, here or elsewhere: believe less */
+	bool force;      /* copy content even where size and mtime are equal */
+	struct receipt_work work;
+	bool blocked;     /* failed for a reason that lies in the tree, not in this path */
+	bool moved;       /* its entry was moved here by this very order */
+	int64_t moved_ns; /* then: when, wall clock */
+	bool live;        /* published a prefix of a file that keeps changing */
+	struct follow *follows;
+	size_t follow_count, follow_room;
+	char **touched; /* target directories (rel) whose entries changed */
+	size_t touched_count;
+	job_publish_fn publish;
+	void *publish_arg;
+	void (*idle)(void *arg); /* from now on this job only waits; may be NULL */
+	void *idle_arg;
+	struct why why;
+};
+
+void job_finish(struct job *job);
+
+/*
+ * Asks for a change of rel: a look with these facts, after pause_ns.  It carries the order's
+ * time (so it is due when the order was), limits, job and host.  Publishes what has gathered
+ * when that is much.  Returns 0 or -errno.
+ */
+int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_ns);
+/* The order itself again, with these facts too; without a pause it must be quiet again first. */
+int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t pause_ns);
+/* Publishes now what was asked for so far. */
+int job_publish(struct job *job);
+
+/* The entries of the target directory that has rel were changed. */
+int job_touched(struct job *job, struct span rel);
+
+/* Facts that what is found below a deep order takes over from it. */
+unsigned job_inherited(const struct job *job);
+
+/* Whether S may show an old state to this job, so that surprises must be looked at later. */
+bool job_doubts(const struct job *job);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hard links stay hard links.  At the target root, each group of names has a directory
+ *
+ *   .mirror-links/DEV-INO/        device (0: that of S's root) and inode of S, in hex
+ *       data                      one more name of T's file: the anchor
+ *       HASH -> rel               a symlink per known name of the group (hash of the name)
+ *
+ * Content is written once, to a temporary name that replaces the anchor; then each name is made
+ * by link(anchor, temporary) and rename, so readers see old or new.  A write through one name
+ * changes S under all of them, but tells only that one: whoever replaces the anchor therefore
+ * asks for a forced look at every other name that is registered.  A name is registered before it
+ * is linked, so none is missed.
+ *
+ * The root's own device is not in the name: a remount or a reboot may number it anew, and a
+ * group that is not found again would leave its other names with what they were.
+ */
+#include "reconcile.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <xxhash.h>
+
+#include "core/cleanup.h"
+#include "core/path.h"
+
+struct group {
+	struct buf directory; /* .mirror-links/DEV-INO */
+	struct buf anchor;    /* … /data */
+	struct buf record;    /* … /HASH of this name */
+};
+
+static void group_finish(struct group *group)
+{
+	buf_finish(&group->directory);
+	buf_finish(&group->anchor);
+	buf_finish(&group->record);
+}
+
+void links_group(const struct pair *pair, const struct side_attr *s, struct buf *ret)
+{
+	uint64_t dev = s->dev == pair->source_dev ? 0 : s->dev;
+	buf_printf(ret, "%" PRIx64 "-%" PRIx64, dev, s->ino);
+}
+
+static void record_of(const struct group *group, struct span rel, struct buf *ret)
+{
+	buf_printf(ret, "%.*s/%016" PRIx64, SPAN_ARG(buf_span(&group->directory)),
+		(uint64_t)XXH3_64bits(rel.data, rel.len));
+}
+
+static int group_init(struct group *group, const struct job *job, const struct side_attr *s)
+{
+	*group = (struct group){0};
+	buf_add(&group->directory, SPAN(".mirror-links/"));
+	links_group(job->pair, s, &group->directory);
+	path_join(&group->anchor, buf_span(&group->directory), SPAN("data"));
+	record_of(group, job->rel, &group->record);
+	return group->directory.failed || group->anchor.failed || group->record.failed ? -ENOMEM
+										       : 0;
+}
+
+/* Registers this name; *ret_known: it was registered before. */
+static int group_register(struct group *group, struct job *job, bool *ret_known)
+{
+	struct side *target = job->pair->target;
+	int r = side_mkdir(target, buf_span(&group->directory), 0700, &job->why);
+	if (r == -ENOENT) {
+		r = side_mkdir(target, SPAN(".mirror-links"), 0700, &job->why);
+		if (r == 0 || r == -EEXIST) {
+			r = side_mkdir(target, buf_span(&group->directory), 0700, &job->why);
+		}
+	}
+	if (r < 0 && r != -EEXIST) {
+		return r;
+	}
+	r = side_symlink(target, job->rel, buf_span(&group->record), &job->why);
+	*ret_known = r == -EEXIST;
+	return r == -EEXIST ? 0 : r;
+}
+
+/* Asks for a forced look at all other registered names: their content is an old one now. */
+static int group_tell(struct group *group, struct job *job)
+{
+	CLEANUP(side_list_finish) struct side_list list = {0};
+	int r = side_list(job->pair->target, buf_span(&group->directory), &list, &job->why);
+	for (size_t i = 0; r == 0 && i < list.count; i++) {
+		CLEANUP(buf_finish) struct buf record = BUF_EMPTY;
+		CLEANUP(free_p) char *name = NULL;
+		size_t len = 0;
+		if (list.entries[i].attr.type != SIDE_SYMLINK) {
+			continue;
+		}
+		path_join(&record, buf_span(&group->directory), list.entries[i].name);
+		r = side_readlink(job->pair->target, buf_span(&record), &name, &len, &job->why);
+		if (r == -ENOENT) {
+			r = 0;
+		} else if (r == 0 && path_is_rel(span_of(name, len)) &&
+			   !span_equal(span_of(name, len), job->rel)) {
+			r = job_follow(
+				job, span_of(name, len), job_inherited(job) | CHANGE_FORCE, 0);
+		}
+	}
+	return r;
+}
+
+/* Links the anchor to the order's name, over whatever is there. */
+static int group_link(struct group *group, struct job *job)
+{
+	struct side *target = job->pair->target;
+	struct why ignored;
+	CLEANUP(buf_finish) struct buf temporary = BUF_EMPTY;
+	temporary_name(job->rel, &temporary);
+	int r = side_link(target, buf_span(&group->anchor), buf_span(&temporary), &job->why);
+	if (r == -EACCES && parent_opened(job, job->rel)) {
+		r = side_link(target, buf_span(&group->anchor), buf_span(&temporary), &job->why);
+	}
+	if (r == 0) {
+		r = job_touched(job, job->rel);
+	}
+	if (r == 0) {
+		r = side_rename(target, buf_span(&temporary), job->rel, &job->why);
+		/* rename(2) of two names of one file does nothing and leaves both */
+		side_unlink(target, buf_span(&temporary), &ignored);
+	}
+	job->work.links += r == 0;
+	return r;
+}
+
+/* The name that the order's pair number i comes from; empty: none of this tree. */
+static struct span link_from(const struct job *job, unsigned i)
+{
+	struct span from;
+	struct span root = span_str(job->pair->tree->source.path);
+	return path_below(job->order->pairs[i].from, root, &from) ? from : SPAN("");
+}
+
+/*
+ * The name that the link was made from must be of the group too: nobody else tells of it, and
+ * the group may be there for long, left by a file that had the same inode.
+ */
+static int group_join(struct group *group, struct job *job)
+{
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
+		struct span from = link_from(job, i);
+		struct side_attr record;
+		CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
+		if (!from.len) {
+			continue;
+		}
+		record_of(group, from, &path);
+		r = path.failed ? -ENOMEM : look(job, job->pair->target, buf_span(&path), &record);
+		if (r == 0 && record.type == SIDE_NONE) {
+			r = job_follow(job, from, job_inherited(job), 0);
+		}
+	}
+	return r;
+}
+
+/* A group that is new to the target: its content may be there under the other name. */
+static int group_adopt(struct group *group, struct job *job, const struct side_attr *s)
+{
+	struct pair *pair = job->pair;
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
+		struct span from = link_from(job, i);
+		struct side_attr t;
+		if (!from.len || job->order->op != CHANGE_LINK || job->force) {
+			continue;
+		}
+		r = look(job, pair->target, from, &t);
+		if (r == 0 && same_content(pair, s, &t)) {
+			r = side_link(pair->target, from, buf_span(&group->anchor), &job->why);
+			r = r == -EEXIST || r == -ENOENT ? 0 : r;
+		}
+	}
+	return r;
+}
+
+/* Makes the anchor what S is.  *ret_fresh: it is another file than before. */
+static int group_content(
+	struct group *group, struct job *job, const struct side_attr *s, bool *ret_fresh)
+{
+	struct side *target = job->pair->target;
+	struct side_attr anchor;
+	int r = look(job, target, buf_span(&group->anchor), &anchor);
+	if (r == 0 && anchor.type == SIDE_NONE) {
+		r = group_adopt(group, job, s);
+		if (r == 0) {
+			r = look(job, target, buf_span(&group->anchor), &anchor);
+		}
+	}
+	*ret_fresh = false;
+	/* a forced look at one name of a group whose anchor is up to date needs only the link,
+	 * unless nobody's order led to it: then it is a repair */
+	enum change_op op = job->order->op;
+	bool link_only =
+		op == CHANGE_LINK || (op == CHANGE_LOOK && !ident_is_none(job->order->cause));
+	bool forced = !link_only && (job->force || job->again);
+	if (r < 0 || (!forced && same_content(job->pair, s, &anchor))) {
+		return r;
+	}
+	return file_copy(job, buf_span(&group->anchor), anchor.type == SIDE_NONE, ret_fresh);
+}
+
+int entry_links(struct job *job, const struct side_attr *s, const struct side_attr *t)
+{
+	CLEANUP(group_finish) struct group group;
+	struct side_attr anchor;
+	bool known = false, fresh = false;
+	int r = group_init(&group, job, s);
+	if (r == 0) {
+		r = group_register(&group, job, &known);
+	}
+	if (r == 0) {
+		r = group_join(&group, job);
+	}
+	if (r == 0) {
+		r = group_content(&group, job, s, &fresh);
+	}
+	if (r) {
+		return r == FILE_CHANGED ? 0 : r;
+	}
+	r = look(job, job->pair->target, buf_span(&group.anchor), &anchor);
+	if (r < 0) {
+		return r;
+	}
+	bool linked = t->has_inode ? t->ino == anchor.ino && t->dev == anchor.dev
+				   : known && !job->force && !job->again && !job->order->attempt &&
+					     same_content(job->pair, s, t);
+	if (fresh) {
+		r = group_tell(&group, job);
+	}
+	if (r == 0 && (fresh || !linked)) {
+		r = group_link(&group, job);
+		job->work.bytes_saved += fresh ? 0 : s->size_bytes;
+	}
+	return r < 0 ? r : file_attributes(job, s, &anchor);
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mirror-copier: orders -> target.
+ *
+ *   main.c       wiring: queues, task pools, purging, the daemon's life
+ *   errand.c     one order from delivery to outcome
+ *   settle.c     outcomes: further changes, receipts, acknowledgements
+ *   reconcile.c  the steps that make T what S is:
+ *     guard.c      both roots are what they should be
+ *     rename.c     move instead of copy
+ *     entry.c      gone, symlinks          directory.c  directories, deep
+ *     file.c       regular files           links.c      files with several names
+ *     gone.c       detaching               purge.c      deleting what was detached
+ *   job.c        what one order found and did
+ */
+#include "copier.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "flow/topology.h"
+#include "guard.h"
+#include "purge.h"
+
+#define STACK_BYTES      (256 * 1024)
+#define WAITING_PER_SLOT 8
+#define DRAIN_NS         (50 * CLOCK_MS)
+#define PROBE_NS         (5 * CLOCK_S)
+
+static void take(struct copier *copier, struct task_pool *pool, struct slots *slots,
+	struct broker_delivery delivery, struct span body)
+{
+	struct change *order = NULL;
+	struct why why;
+	int r = message_decode_change(body, &order, &why);
+	if (r < 0) {
+		log_error("an order that nobody can read is dropped: %s", why.text);
+		broker_ack(copier->service->broker, delivery);
+		return;
+	}
+	copier->taken++;
+	r = errand_start(copier, pool, slots, delivery, order);
+	if (r < 0) {
+		broker_requeue(copier->service->broker, delivery);
+	}
+}
+
+static void on_order(void *arg, struct broker_delivery delivery, struct span body)
+{
+	struct copier *copier = arg;
+	take(copier, copier->orders, &copier->orders_slots, delivery, body);
+}
+
+static void on_bulk(void *arg, struct broker_delivery delivery, struct span body)
+{
+	struct copier *copier = arg;
+	take(copier, copier->bulk, &copier->bulk_slots, delivery, body);
+}
+
+static void purge_all(void *arg)
+{
+	struct copier *copier = arg;
+	struct why why;
+	bool stopped = false;
+	for (size_t i = 0; i < copier->pair_count; i++) {
+		int r = purge_round(&copier->pairs[i], &why);
+		if (r == -EDQUOT) {
+			stopped = true;
+			service_problem(copier->service, "%s", why.text);
+		} else if (r < 0) {
+			log_warning("purge %s: %s", copier->pairs[i].tree->target.text, why.text);
+		}
+	}
+	if (copier->purge_stopped && !stopped && !copier->blocked) {
+		service_problem(copier->service, NULL);
+	}
+	copier->purge_stopped = stopped;
+	copier->purging = false;
+}
+
+/*
+ * The copier whose errands were blocked may get no more work that would show that all is well:
+ * its orders have gone to others.
+ */
+static void probe(void *arg)
+{
+	struct copier *copier = arg;
+	struct why why;
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < copier->pair_count; i++) {
+		r = guard_look(&copier->pairs[i], &why);
+	}
+	if (r == 0 && !task_pool_running(copier->orders) && !task_pool_running(copier->bulk)) {
+		errand_unblocked(copier);
+	}
+	copier->probing = false;
+}
+
+static void on_probe_timer(void *arg)
+{
+	struct copier *copier = arg;
+	if (copier->blocked && !copier->probing && !copier->service->stopping) {
+		copier->probing = task_start(copier->house, probe, copier) == 0;
+	}
+	loop_timer_set(&copier->probe_timer, clock_now() + PROBE_NS);
+}
+
+static uint64_t purge_interval_ns(const struct config *config)
+{
+	uint64_t ns = config->keep_gone_ns / 10;
+	return ns < CLOCK_S ? CLOCK_S : ns > 60 * CLOCK_S ? 60 * CLOCK_S : ns;
+}
+
+/* One copier of a host is its trees' purger. */
+static void on_purge_timer(void *arg)
+{
+	struct copier *copier = arg;
+	if (!copier->purging && !copier->service->stopping) {
+		copier->purging = task_start(copier->house, purge_all, copier) == 0;
+	}
+	loop_timer_set(
+		&copier->purge_timer, clock_now() + purge_interval_ns(copier->service->config));
+}
+
+static int open_pairs(struct copier *copier, struct why *why)
+{
+	const struct config *config = copier->service->config;
+	copier->pairs = calloc(config->tree_count, sizeof(*copier->pairs));
+	if (!copier->pairs) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < config->tree_count; i++) {
+		copier->pair_count = i + 1;
+		int r = pair_open(
+			&copier->pairs[i], copier->service->loop, config, &config->trees[i], why);
+		if (r < 0) {
+			return r;
+		}
+	}
+	return 0;
+}
+
+/*
+ * So many deliveries, so many tasks: whatever is delivered has begun.  Where files may be copied
+ * while they are younger than a second, many more wait than work (file.c, wait_for_second).
+ */
+static unsigned deliveries(const struct config *config, unsigned in_flight)
+{
+	return config->delay_ns >= 2 * CLOCK_S ? in_flight : in_flight * WAITING_PER_SLOT;
+}
+
+static int open_pools(struct copier *copier, unsigned live, unsigned bulk)
+{
+	const struct config *config = copier->service->config;
+	struct loop *loop = copier->service->loop;
+	slots_init(&copier->orders_slots, live);
+	slots_init(&copier->bulk_slots, bulk);
+	int r = task_pool_create(loop, deliveries(config, live), STACK_BYTES, &copier->orders);
+	if (r == 0) {
+		r = task_pool_create(loop, deliveries(config, bulk), STACK_BYTES, &copier->bulk);
+	}
+	if (r == 0) {
+		r = task_pool_create(loop, 3, STACK_BYTES, &copier->house);
+	}
+	return r;
+}
+
+static int consume(struct copier *copier, unsigned live_slots, unsigned bulk_slots)
+{
+	const struct config *config = copier->service->config;
+	struct broker *broker = copier->service->broker;
+	struct topology_name orders = topology_queue(config, "orders");
+	struct topology_name bulk = topology_queue(config, "bulk");
+	broker_on_room(broker, settle_room, copier);
+	int r = broker_consume(broker, orders.text, NULL, 0, deliveries(config, live_slots),
+		on_order, NULL, copier, &copier->orders_consumer);
+	if (r == 0) {
+		r = broker_consume(broker, bulk.text, NULL, 0, deliveries(config, bulk_slots),
+			on_bulk, NULL, copier, &copier->bulk_consumer);
+	}
+	return r;
+}
+
+static int copier_setup(struct service *service, struct why *why)
+{
+	struct copier *copier = calloc(1, sizeof(*copier));
+	unsigned live = (unsigned)service->config->copier.in_flight;
+	if (!copier) {
+		return -ENOMEM;
+	}
+	service->state = copier;
+	copier->service = service;
+	copier->done_end = &copier->done;
+	int r = open_pairs(copier, why);
+	if (r == 0) {
+		r = open_pools(copier, live, live / 2 + 1);
+	}
+	if (r == 0) {
+		r = task_start(copier->house, settle_run, copier);
+	}
+	if (r == 0) {
+		r = consume(copier, live, live / 2 + 1);
+	}
+	loop_timer_init(&copier->purge_timer, service->loop, on_purge_timer, copier);
+	loop_timer_init(&copier->probe_timer, service->loop, on_probe_timer, copier);
+	if (r == 0) {
+		r = loop_timer_set(&copier->probe_timer, clock_now() + PROBE_NS);
+	}
+	if (r == 0 && service->instance == 0) {
+		r = loop_timer_set(
+			&copier->purge_timer, clock_now() + purge_interval_ns(service->config));
+	}
+	return r;
+}
+
+static void copier_beat(struct service *service, struct note *note)
+{
+	const struct copier *copier = service->state;
+	note->backlog = task_pool_running(copier->orders) + task_pool_running(copier->bulk);
+	note->captured = copier->taken;
+	note->published = copier->finished;
+}
+
+/* Over when nothing runs, nothing waits to be settled, and the broker has it all. */
+static void on_drain_timer(void *arg)
+{
+	struct copier *copier = arg;
+	bool busy = task_pool_running(copier->orders) || task_pool_running(copier->bulk) ||
+		    copier->done || broker_unconfirmed(copier->service->broker);
+	if (!busy) {
+		service_stop(copier->service);
+		return;
+	}
+	loop_timer_set(&copier->drain_timer, clock_now() + DRAIN_NS);
+}
+
+static void copier_drain(struct service *service)
+{
+	struct copier *copier = service->state;
+	broker_consumer_pause(copier->orders_consumer);
+	broker_consumer_pause(copier->bulk_consumer);
+	loop_timer_init(&copier->drain_timer, service->loop, on_drain_timer, copier);
+	loop_timer_set(&copier->drain_timer, clock_now() + DRAIN_NS);
+}
+
+static void copier_finish(struct service *service)
+{
+	struct copier *copier = service->state;
+	for (size_t i = 0; copier && i < copier->pair_count; i++) {
+		pair_close(&copier->pairs[i]);
+	}
+	/* tasks may still stand in the middle of an order: the process ends, their stacks with it
+	 */
+}
+
+int main(int argc, char **argv)
+{
+	static const struct service_stage stage = {
+		.name = "copier",
+		.summary = "carries out orders: makes the target's paths what the source's are",
+		.instances = true,
+		.setup = copier_setup,
+		.beat = copier_beat,
+		.drain = copier_drain,
+		.finish = copier_finish,
+	};
+	return service_main(&stage, argc, argv);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reconciler: makes the target's path what the source's path is now.
+ *
+ *   reconcile(job)        one order: guards, parents, renames, then the entry itself
+ *
+ * The entry_*() functions make T (the target's entry) what S (the source's, as attr says) is.
+ * Doing any of it twice, late, or beside another copier does no harm: see ARCHITECTURE.md for
+ * the interleaving that each step closes.
+ */
+#pragma once
+
+#include "core/buf.h"
+#include "job.h"
+
+/* job->pair, order, rel, publish are set, the rest is zero.  Returns 0 or -errno with words. */
+int reconcile(struct job *job);
+
+/* entry.c */
+int entry_gone(struct job *job);
+int entry_symlink(struct job *job, const struct side_attr *s);
+/* directory.c */
+int entry_directory(struct job *job, const struct side_attr *s);
+/* file.c */
+int entry_file(struct job *job, const struct side_attr *s);
+/*
+ * Copies S to the target's name `to` by way of a temporary name beside it; exclusive: only where
+ * that name is free, *ret_made says so.  FILE_CHANGED: S did not hold still, a change for it was
+ * asked for.
+ */
+#define FILE_CHANGED 1
+int file_copy(struct job *job, struct span to, bool exclusive, bool *ret_made);
+/* Sets mode, mtime and owner where they differ (t NULL: it was made just now, all of them);
+ * counts the entry as unchanged where none does. */
+int file_attributes(struct job *job, const struct side_attr *s, const struct side_attr *t);
+/* links.c: a file with several names */
+int entry_links(struct job *job, const struct side_attr *s, const struct side_attr *t);
+/* The name of S's group below .mirror-links. */
+void links_group(const struct pair *pair, const struct side_attr *s, struct buf *ret);
+/* rename.c: moves T's old name here where the order says so and T agrees */
+int rename_pairs(struct job *job);
+/* gone.c: moves T's entry away, where it can be fetched back from until it is purged */
+int detach(struct job *job, struct span rel);
+/* After -EACCES: T's directory rel itself may be written now; true: try again. */
+bool entry_opened(struct job *job, struct span rel);
+/* The newest detached entry that was called rel; -ENOENT. Appends its present path to *ret. */
+int detached_find(struct job *job, struct span rel, struct buf *ret);
+/* After a detached entry at path was moved back: forgets its former name. */
+void detached_taken(struct job *job, struct span path);
+
+/* As exact as both sides know it. */
+bool same_mtime(const struct pair *pair, const struct side_attr *s, const struct side_attr *t);
+/* Both sides local: carries what no stat shows; what may not be read stays as it is. */
+int copy_xattrs(struct job *job);
+/* Whether T may be taken for S without reading: size, and mtime as exact as both sides know. */
+bool same_content(const struct pair *pair, const struct side_attr *s, const struct side_attr *t);
+/* ".mirror-", the millisecond of now in 11 hex digits, and 5 random ones, beside rel. */
+void temporary_name(struct span rel, struct buf *ret);
+/* guard_look() in the middle of a job: what fails is the tree, not this path. */
+int guarded(struct job *job);
+/* After -EACCES: gives the target directory of rel to its owner for now; true: try again. */
+bool parent_opened(struct job *job, struct span rel);
+/* lstat that says SIDE_NONE where no real path leads: -ENOENT, -ENOTDIR, -ELOOP. */
+int look(struct job *job, struct side *side, struct span rel, struct side_attr *ret);
