@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mirrorctl run: becomes the command (exec), so that exit status, signals, terminal and pid are
+ * the command's own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/log.h"
+#include "shell.h"
+#include "verb.h"
+
+#define EXIT_CANNOT_RUN 126
+#define EXIT_NO_COMMAND 127
+
+static int run_run(struct command *command)
+{
+	struct why why = {0};
+	CLEANUP(free_p) char *preload = NULL;
+	CLEANUP(free_p) char *journal = NULL;
+	if (command->argument_count == 0) {
+		return say(EXIT_USAGE, "run which command?  mirrorctl run -- CMD [ARGUMENT…]");
+	}
+	if (shell_values(command->config, &preload, &journal, &why) < 0) {
+		return say(EXIT_CANNOT_RUN, "%s", why.text);
+	}
+	if (setenv("LD_PRELOAD", preload, 1) < 0 || setenv("MIRROR_JOURNAL", journal, 1) < 0) {
+		return say(EXIT_CANNOT_RUN, "set the environment: %s", strerror(errno));
+	}
+	execvp(command->arguments[0], command->arguments);
+	return say(errno == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_RUN, "run %s: %s",
+		log_quote(span_str(command->arguments[0])), strerror(errno));
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.arguments = "-- CMD [ARGUMENT…]",
+	.summary = "run one command under the shim",
+	.help = "Exits as the command does; 126 where it cannot be run, 127 where there is none.",
+	.words = WORDS_COMMAND,
+	.run = run_run,
+};

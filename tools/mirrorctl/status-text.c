@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "status.h"
+
+#include <string.h>
+
+#include "core/clock.h"
+#include "flow/place.h"
+#include "table.h"
+#include "term.h"
+#include "units.h"
+
+#define LABEL 11
+
+static void print_answer(const struct view *view, FILE *out)
+{
+	static const enum style styles[] = {
+		[ANSWER_IN_SYNC] = STYLE_GOOD,
+		[ANSWER_LAGGING] = STYLE_BUSY,
+		[ANSWER_FAILED] = STYLE_BAD,
+		[ANSWER_STALLED] = STYLE_BAD,
+		[ANSWER_UNKNOWN] = STYLE_BUSY,
+		[ANSWER_STOPPED] = STYLE_BOLD,
+	};
+	const struct verdict *verdict = &view->verdict;
+	(void)fprintf(
+		out, "%s%s", term_style(out, styles[verdict->answer]), judge_name(verdict->answer));
+	if (verdict->answer == ANSWER_FAILED) {
+		(void)fprintf(out, " %s", units_count(view->facts.failed));
+	} else if (verdict->lag_ns && verdict->answer == ANSWER_LAGGING) {
+		(void)fprintf(out, " %s", units_duration(verdict->lag_ns));
+	}
+	(void)fputs(term_style(out, STYLE_NONE), out);
+	if (verdict->words[0]) {
+		(void)fprintf(out, " (%s)", verdict->words);
+	}
+	(void)fprintf(out, "  %smirror %s on %s%s\n", term_style(out, STYLE_DIM),
+		view->config->mirror, place_host(), term_style(out, STYLE_NONE));
+}
+
+/* What a stage did per second between two looks; -1: not known. */
+static double rate(const struct view *view, const struct view *before, int stage)
+{
+	if (before && view->now_ns > before->now_ns) {
+		uint64_t now = view->stages[stage].done, then = before->stages[stage].done;
+		double seconds = (double)(view->now_ns - before->now_ns) / (double)CLOCK_S;
+		return now >= then ? (double)(now - then) / seconds : -1;
+	}
+	return -1;
+}
+
+static void cell_rate(struct table *table, double per_second)
+{
+	table_cell(table, "%s", per_second < 0 ? "-" : units_rate(per_second));
+}
+
+static void stage_row(
+	const struct view *view, const struct view *before, int index, struct table *table)
+{
+	const struct stage_view *stage = &view->stages[index];
+	double files = rate(view, before, index);
+	/* What the tally has in hand is committed within a second: its beat is older. */
+	uint64_t waiting = stage->queued + (index == STAGE_TALLY ? 0 : stage->backlog);
+	bool copier = index == STAGE_COPIER && view->has_ledger;
+	if (copier && files < 0) {
+		files = (double)view->sum.files_per_minute / 60;
+	}
+	table_cell(table, "%s", gather_stages[index]);
+	table_cell(table, "%u/%u", stage->ready, stage->wanted);
+	table_cell(table, "%s",
+		stage->has_queue || index == STAGE_POSTER ? units_count(waiting) : "-");
+	table_cell(table, "%s", stage->lag_ns ? units_duration(stage->lag_ns) : "-");
+	cell_rate(table, index == STAGE_BROKER ? -1 : files);
+	table_cell(table, "%s%s", copier ? units_bytes(view->sum.bytes_per_minute / 60) : "-",
+		copier ? "/s" : "");
+	table_cell(table, "%s", copier ? units_bytes(view->sum.work.bytes) : "-");
+	table_cell(table, "%s", stage->use.rss_bytes ? units_duration(stage->use.cpu_ns) : "-");
+	table_cell(table, "%s", stage->use.rss_bytes ? units_bytes(stage->use.rss_bytes) : "-");
+}
+
+static void print_stages(const struct view *view, const struct view *before, FILE *out)
+{
+	struct table table = TABLE_EMPTY;
+	table_head(&table, "<STAGE >UP >WAITING >LAG >RATE >SPEED >BYTES >CPU >MEMORY");
+	for (int i = 0; i < STAGE_COUNT; i++) {
+		stage_row(view, before, i, &table);
+	}
+	(void)fputc('\n', out);
+	table_print(&table, out);
+	table_finish(&table);
+}
+
+static void print_problems(const struct view *view, FILE *out)
+{
+	for (size_t i = 0; i < view->problem_count; i++) {
+		(void)fprintf(out, "%s%s! %s%s\n", i ? "" : "\n", term_style(out, STYLE_BAD),
+			term_style(out, STYLE_NONE), view->problems[i]);
+	}
+}
+
+/* "3 files, 1 rename" */
+static void print_work(const struct receipt_work *work, FILE *out)
+{
+	const struct {
+		uint64_t count;
+		const char *one, *many;
+	} parts[] = {
+		{work->files, "file", "files"},
+		{work->directories, "directory", "directories"},
+		{work->links, "link", "links"},
+		{work->renames, "rename", "renames"},
+		{work->removals, "removal", "removals"},
+	};
+	const char *comma = "";
+	(void)fprintf(out, "%-*s ", LABEL, "mirrored");
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (parts[i].count) {
+			(void)fprintf(out, "%s%s %s", comma, units_count(parts[i].count),
+				parts[i].count == 1 ? parts[i].one : parts[i].many);
+			comma = ", ";
+		}
+	}
+	(void)fprintf(out, "%s\n", comma[0] ? "" : "nothing yet");
+}
+
+/* Within which time so many in a hundred orders were done. */
+static const char *lag_within(const struct ledger_summary *sum, uint64_t total, unsigned percent)
+{
+	uint64_t count = 0;
+	for (unsigned i = 0; i + 1 < LEDGER_LAG_BUCKETS; i++) {
+		count += sum->lag_count[i];
+		if (count * 100 >= total * percent) {
+			return units_duration(ledger_lag_bound_ns(i));
+		}
+	}
+	return "more than an hour";
+}
+
+static void print_lag(const struct ledger_summary *sum, FILE *out)
+{
+	uint64_t total = 0;
+	for (unsigned i = 0; i < LEDGER_LAG_BUCKETS; i++) {
+		total += sum->lag_count[i];
+	}
+	if (total) {
+		(void)fprintf(out, "%-*s half within %s, 99 %% within %s\n", LABEL, "lag so far",
+			lag_within(sum, total, 50), lag_within(sum, total, 99));
+	}
+}
+
+static void print_owed(const struct view *view, FILE *out)
+{
+	const struct ledger_summary *sum = &view->sum;
+	if (sum->open) {
+		(void)fprintf(out, "%-*s %s", LABEL, "open", units_count(sum->open));
+		(void)fprintf(out, sum->open_bulk ? ", %s of a bulk pass\n" : "\n",
+			units_count(sum->open_bulk));
+	}
+	if (view->facts.dirty) {
+		(void)fprintf(out, "%-*s %s being written\n", LABEL, "files",
+			units_count(view->facts.dirty));
+	}
+	if (sum->failed) {
+		(void)fprintf(out, "%-*s %s order%s; mirrorctl failed\n", LABEL, "failed",
+			units_count(sum->failed), sum->failed == 1 ? "" : "s");
+	}
+	if (view->gone) {
+		(void)fprintf(out, "%-*s %u poster%s, silent for more than an hour\n", LABEL,
+			"gone", view->gone, view->gone == 1 ? "" : "s");
+	}
+	if (sum->lost) {
+		(void)fprintf(out, "%-*s %s records (made good by rescans)\n", LABEL, "lost",
+			units_count(sum->lost));
+	}
+	if (view->oldest_path[0]) {
+		(void)fprintf(out, "%-*s %s  (%s old)\n", LABEL, "oldest", view->oldest_path,
+			units_duration(view->now_ns - view->facts.open_since_ns));
+	}
+}
+
+static void print_totals(const struct view *view, FILE *out)
+{
+	const struct ledger_summary *sum = &view->sum;
+	(void)fprintf(out, "\n%-*s %s records; %s changes, %s coalesced\n", LABEL, "captured",
+		units_count(sum->captured), units_count(sum->changes), units_count(sum->coalesced));
+	print_work(&sum->work, out);
+	(void)fprintf(out, "%-*s %s moved, %s saved\n", LABEL, "bytes",
+		units_bytes(sum->work.bytes), units_bytes(sum->work.bytes_saved));
+	print_lag(sum, out);
+	print_owed(view, out);
+}
+
+void status_text(const struct view *view, const struct view *before, FILE *out)
+{
+	print_answer(view, out);
+	if (view->facts.runs) {
+		print_stages(view, before, out);
+	} else if (view->journal_bytes) {
+		(void)fprintf(out, "\n%s in this host's journal wait for mirrorctl start\n",
+			units_bytes(view->journal_bytes));
+	}
+	print_problems(view, out);
+	if (view->has_ledger) {
+		print_totals(view, out);
+	}
+}
