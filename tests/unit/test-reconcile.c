@@ -1,0 +1,1028 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reconciler against two real local trees, without broker and daemons: orders go straight
+ * in, what a job asks for becomes orders again, in any sequence.  The last test changes the
+ * source at random while orders are carried out late, twice and out of turn; in the end the
+ * trees must be identical.
+ */
+#include "check.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/buf.h"
+#include "core/cleanup.h"
+#include "core/clock.h"
+#include "core/path.h"
+#include "flow/place.h"
+#include "flow/task.h"
+#include "guard.h"
+#include "purge.h"
+#include "reconcile.h"
+
+struct world {
+	char base[64];
+	struct config config;
+	struct tree tree;
+	struct loop *loop;
+	struct task_pool *pool;
+	struct pair pair;
+	struct change **queue;
+	size_t count, room;
+	/* the job that runs */
+	struct change *order;
+	int result;
+	struct why why;
+	struct receipt_work work;
+	bool busy, again, blocked;
+	unsigned turns; /* of the loop that it took */
+};
+
+static struct world w;
+static bool over_sftp; /* the target is behind sftp-server instead */
+
+#define PATH_ROOM 8192
+
+static char *at(const char *side, const char *rel)
+{
+	static char buffers[4][PATH_ROOM];
+	static unsigned turn;
+	char *buffer = buffers[turn++ % 4];
+	(void)snprintf(buffer, sizeof(buffers[0]), "%s/%s%s%s", w.base, side, *rel ? "/" : "", rel);
+	return buffer;
+}
+
+static void queue_add(struct change *change)
+{
+	if (w.count == w.room) {
+		w.room = w.room ? w.room * 2 : 64;
+		w.queue = realloc(w.queue, w.room * sizeof(struct change *));
+	}
+	w.queue[w.count++] = change;
+}
+
+static struct change *hint(enum change_op op, const char *rel, unsigned facts)
+{
+	struct change *change = change_create();
+	CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
+	path_join(&path, span_str(w.tree.source.path), span_str(rel));
+	change->id = (struct ident){1, w.pair.self.number++};
+	change->op = op;
+	change->facts = facts;
+	change->time_ns = clock_wall();
+	change_set(&change->path, buf_span(&path));
+	change_set(&change->host, span_str(place_host()));
+	queue_add(change);
+	return change;
+}
+
+static void hint_pair(
+	enum change_op op, const char *rel, const char *from, const char *to, unsigned force)
+{
+	unsigned facts = op == CHANGE_LINK ? 0 : CHANGE_DEEP | CHANGE_DELETE | force;
+	struct change *change = hint(op, rel, facts);
+	CLEANUP(buf_finish) struct buf a = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf b = BUF_EMPTY;
+	path_join(&a, span_str(w.tree.source.path), span_str(from));
+	path_join(&b, span_str(w.tree.source.path), span_str(to));
+	change_add_pair(change, buf_span(&a), buf_span(&b));
+}
+
+static int collect(void *arg, struct follow *follows, size_t count, struct why *why)
+{
+	(void)arg;
+	(void)why;
+	for (size_t i = 0; i < count; i++) {
+		queue_add(follows[i].change);
+	}
+	return 0;
+}
+
+static void work(void *arg)
+{
+	struct job job = {.pair = &w.pair, .order = w.order, .again = w.again, .publish = collect};
+	(void)arg;
+	config_tree(&w.config, w.order->path, &job.rel);
+	w.result = reconcile(&job);
+	w.why = job.why;
+	w.work = job.work;
+	w.blocked = job.blocked;
+	for (size_t i = 0; w.result == 0 && i < job.touched_count; i++) {
+		job_follow(&job, span_str(job.touched[i]), 0, 0);
+	}
+	job_publish(&job);
+	job_finish(&job);
+	w.busy = false;
+}
+
+static int carry_out(size_t i)
+{
+	w.order = w.queue[i];
+	w.queue[i] = w.queue[--w.count];
+	w.busy = true;
+	assert_int_equal(task_start(w.pool, work, NULL), 0);
+	for (w.turns = 0; w.busy; w.turns++) {
+		assert_int_equal(loop_turn(w.loop, CLOCK_NEVER), 0);
+	}
+	if (w.result < 0) {
+		print_message("# %.*s: %s\n", SPAN_ARG(w.order->path), w.why.text);
+	}
+	change_destroy(w.order);
+	return w.result;
+}
+
+static void carry_out_all(void)
+{
+	for (unsigned turns = 0; w.count; turns++) {
+		assert_true(turns < 100000);
+		assert_int_equal(carry_out(0), 0);
+	}
+}
+
+static void put(const char *rel, const char *text)
+{
+	FILE *file = fopen(at("s", rel), "w");
+	assert_non_null(file);
+	(void)fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* ---- comparing ---------------------------------------------------------------------------- */
+
+static bool same_file(const char *a, const char *b)
+{
+	char x[4096], y[4096];
+	FILE *f = fopen(a, "r"), *g = fopen(b, "r");
+	bool same = f && g;
+	while (same) {
+		size_t n = fread(x, 1, sizeof(x), f), m = fread(y, 1, sizeof(y), g);
+		same = n == m && memcmp(x, y, n) == 0;
+		if (n == 0) {
+			break;
+		}
+	}
+	if (f) {
+		(void)fclose(f);
+	}
+	if (g) {
+		(void)fclose(g);
+	}
+	return same;
+}
+
+static int differences(const char *rel);
+
+static int differ(const char *rel, const char *what)
+{
+	print_message("# differs: '%s' %s\n", rel, what);
+	return 1;
+}
+
+static int compare_names(const char *rel, const char *side, const char *other)
+{
+	char directory[4096], name[4096];
+	struct stat st;
+	int count = 0;
+	(void)snprintf(directory, sizeof(directory), "%s", at(side, rel));
+	DIR *d = opendir(directory);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+			(!*rel && strncmp(e->d_name, ".mirror", 7) == 0)) {
+			continue;
+		}
+		(void)snprintf(name, sizeof(name), "%s%s%s", rel, *rel ? "/" : "", e->d_name);
+		if (lstat(at(other, name), &st) < 0) {
+			count += differ(name, *side == 's' ? "missing" : "extra");
+		} else if (*side == 's') {
+			count += differences(name);
+		}
+	}
+	closedir(d);
+	return count;
+}
+
+static int differences(const char *rel)
+{
+	struct stat s, t;
+	assert_int_equal(lstat(at("s", rel), &s), 0);
+	assert_int_equal(lstat(at("t", rel), &t), 0);
+	if ((s.st_mode & S_IFMT) != (t.st_mode & S_IFMT)) {
+		return differ(rel, "type");
+	}
+	int count = s.st_mode != t.st_mode ? differ(rel, "mode") : 0;
+	if (s.st_mtim.tv_sec != t.st_mtim.tv_sec ||
+		(!over_sftp && s.st_mtim.tv_nsec != t.st_mtim.tv_nsec)) {
+		count += differ(rel, "mtime");
+	}
+	if (S_ISDIR(s.st_mode)) {
+		return count + compare_names(rel, "s", "t") + compare_names(rel, "t", "s");
+	}
+	if (S_ISLNK(s.st_mode)) {
+		char a[4096] = "", b[4096] = "";
+		(void)!readlink(at("s", rel), a, sizeof(a) - 1);
+		(void)!readlink(at("t", rel), b, sizeof(b) - 1);
+		return count + (strcmp(a, b) ? differ(rel, "text") : 0);
+	}
+	return count + (same_file(at("s", rel), at("t", rel)) ? 0 : differ(rel, "content"));
+}
+
+static void assert_mirrored(void)
+{
+	assert_int_equal(differences(""), 0);
+}
+
+/* ---- the world ------------------------------------------------------------------------------ */
+
+/* What stands in for ssh runs the server at once: the same engine, no network. */
+static void serve_sftp(void)
+{
+	FILE *script = fopen(at("ssh", ""), "w");
+	assert_non_null(script);
+	(void)fputs("#!/bin/sh\nexec /usr/lib/openssh/sftp-server\n", script);
+	(void)fclose(script);
+	chmod(at("ssh", ""), 0700);
+	w.config.copier.transport = TRANSPORT_SSH;
+	w.config.copier.ssh_command = strdup(at("ssh", ""));
+	w.config.copier.in_flight = 64;
+	w.config.copier.window_bytes = 1 << 20;
+	w.tree.target.remote = true;
+	w.tree.target.host = (char *)"localhost";
+}
+
+static int set_up(void **state)
+{
+	static uint64_t retry = CLOCK_S;
+	static char *no_exclude[] = {NULL};
+	(void)state;
+	memset(&w, 0, sizeof(w));
+	strcpy(w.base, "/tmp/test-reconcile-XXXXXX");
+	assert_non_null(mkdtemp(w.base));
+	assert_int_equal(mkdir(at("s", ""), 0755), 0);
+	assert_int_equal(mkdir(at("t", ""), 0755), 0);
+	setenv("XDG_STATE_HOME", at("state", ""), 1);
+	w.config = (struct config){.mirror = (char *)"test",
+		.trees = &w.tree,
+		.tree_count = 1,
+		.settle_ns = CLOCK_S,
+		.keep_gone_ns = 3600 * CLOCK_S,
+		.max_delete = 100,
+		.retry_ns = &retry,
+		.retry_count = 1};
+	w.tree.exclude = no_exclude;
+	w.tree.source.path = strdup(at("s", ""));
+	w.tree.target.path = strdup(at("t", ""));
+	w.tree.source.text = w.tree.source.path;
+	w.tree.target.text = w.tree.target.path;
+	if (over_sftp) {
+		serve_sftp();
+	}
+	assert_int_equal(loop_create(&w.loop), 0);
+	assert_int_equal(task_pool_create(w.loop, 4, 256 * 1024, &w.pool), 0);
+	assert_int_equal(pair_open(&w.pair, w.loop, &w.config, &w.tree, &w.why), 0);
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	char command[192];
+	(void)state;
+	pair_close(&w.pair);
+	task_pool_destroy(w.pool);
+	loop_destroy(w.loop);
+	while (w.count) {
+		change_destroy(w.queue[--w.count]);
+	}
+	free(w.queue);
+	free(w.config.copier.ssh_command);
+	free(w.tree.source.path);
+	free(w.tree.target.path);
+	(void)snprintf(command, sizeof(command), "chmod -R u+rwx %s; rm -rf %s", w.base, w.base);
+	return system(command);
+}
+
+/* ---- cases ---------------------------------------------------------------------------------- */
+
+static void a_tree_appears(void **state)
+{
+	(void)state;
+	mkdir(at("s", "a"), 0750);
+	mkdir(at("s", "a/b"), 0700);
+	put("a/b/f", "hello");
+	put("-x", "");
+	assert_int_equal(symlink("../nowhere", at("s", "a/l")), 0);
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	carry_out_all();
+	assert_mirrored();
+	put("a/b/f", "changed");
+	hint(CHANGE_WRITE, "a/b/f", CHANGE_FORCE);
+	unlink(at("s", "-x"));
+	hint(CHANGE_REMOVE, "-x", 0);
+	chmod(at("s", "a"), 0500);
+	hint(CHANGE_META, "a", 0);
+	carry_out_all();
+	assert_mirrored();
+	chmod(at("s", "a"), 0700);
+}
+
+static void a_deep_path_makes_its_parents(void **state)
+{
+	(void)state;
+	mkdir(at("s", "a"), 0711);
+	mkdir(at("s", "a/b"), 0700);
+	put("a/b/f", "x");
+	hint(CHANGE_WRITE, "a/b/f", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void read_only_directories_are_written(void **state)
+{
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	put("d/f", "1");
+	chmod(at("s", "d"), 0500);
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	carry_out_all();
+	assert_mirrored();
+	chmod(at("s", "d"), 0700);
+	put("d/g", "2");
+	chmod(at("s", "d"), 0500);
+	hint(CHANGE_WRITE, "d/g", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+	chmod(at("s", "d"), 0700);
+}
+
+static void types_change(void **state)
+{
+	(void)state;
+	put("x", "file");
+	mkdir(at("s", "y"), 0700);
+	put("y/f", "below");
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	carry_out_all();
+	unlink(at("s", "x"));
+	mkdir(at("s", "x"), 0700);
+	put("x/g", "now a directory");
+	unlink(at("s", "y/f"));
+	rmdir(at("s", "y"));
+	assert_int_equal(symlink("x", at("s", "y")), 0);
+	hint(CHANGE_WRITE, "x/g", CHANGE_FORCE);
+	hint(CHANGE_REMOVE, "y/f", 0);
+	hint(CHANGE_SYMLINK, "y", 0);
+	hint(CHANGE_MKDIR, "x", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void directory_renames_move_no_data(void **state)
+{
+	(void)state;
+	mkdir(at("s", "a"), 0700);
+	put("a/f", "f");
+	mkdir(at("s", "b"), 0700);
+	put("b/g", "g");
+	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_DELETE);
+	carry_out_all();
+	/* a chain: b -> c, a -> b; every sequence of the four halves must do */
+	rename(at("s", "b"), at("s", "c"));
+	hint_pair(CHANGE_AWAY, "b", "b", "c", 0);
+	hint_pair(CHANGE_RENAME, "c", "b", "c", 0);
+	rename(at("s", "a"), at("s", "b"));
+	hint_pair(CHANGE_AWAY, "a", "a", "b", 0);
+	hint_pair(CHANGE_RENAME, "b", "a", "b", 0);
+	uint64_t bytes = 0;
+	while (w.count) {
+		assert_int_equal(carry_out(w.count / 2), 0);
+		bytes += w.work.bytes;
+	}
+	assert_mirrored();
+	assert_int_equal(bytes, 0);
+}
+
+static void links_stay_links(void **state)
+{
+	struct stat a, b;
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	put("d/one", "1");
+	hint(CHANGE_WRITE, "d/one", CHANGE_FORCE);
+	carry_out_all();
+	assert_int_equal(link(at("s", "d/one"), at("s", "two")), 0);
+	hint_pair(CHANGE_LINK, "two", "d/one", "two", 0);
+	carry_out_all();
+	assert_mirrored();
+	FILE *file = fopen(at("s", "two"), "r+");
+	(void)fputs("more", file);
+	(void)fclose(file);
+	hint(CHANGE_WRITE, "two", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+	stat(at("t", "two"), &a);
+	stat(at("t", "d/one"), &b);
+	assert_int_equal(a.st_ino, b.st_ino);
+	unlink(at("s", "two"));
+	hint(CHANGE_REMOVE, "two", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void guards_hold(void **state)
+{
+	(void)state;
+	put("f", "x");
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	carry_out_all();
+	/* an unmounted target */
+	unlink(at("t", ".mirror"));
+	w.pair.guarded_ns = 1;
+	put("f", "xy");
+	hint(CHANGE_WRITE, "f", CHANGE_FORCE);
+	assert_int_equal(carry_out(0), -ENODEV);
+	assert_non_null(strstr(w.why.text, ".mirror"));
+	/* found in the middle of an order: still the tree is to blame, and for all orders */
+	w.pair.guarded_ns = clock_now();
+	unlink(at("s", "f"));
+	hint(CHANGE_REMOVE, "f", 0);
+	assert_int_equal(carry_out(0), -ENODEV);
+	assert_true(w.blocked);
+	put("f", "xyz");
+	hint(CHANGE_WRITE, "f", CHANGE_FORCE);
+	assert_int_equal(carry_out(0), -ENODEV);
+	(void)fclose(fopen(at("t", ".mirror"), "w"));
+	hint(CHANGE_WRITE, "f", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void a_vanished_source_removes_nothing(void **state)
+{
+	struct stat st;
+	(void)state;
+	put("f", "x");
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	carry_out_all();
+	rename(at("s", ""), at("s-away", ""));
+	mkdir(at("s", ""), 0755);
+	w.pair.guarded_ns = 1;
+	side_destroy(w.pair.source);
+	struct side_options options = {.config = &w.config};
+	assert_int_equal(side_create(w.loop, &w.tree.source, &options, &w.pair.source, &w.why), 0);
+	hint(CHANGE_REMOVE, "f", 0);
+	assert_int_equal(carry_out(0), -ESTALE);
+	assert_int_equal(stat(at("t", "f"), &st), 0);
+}
+
+static void removed_entries_wait_and_go(void **state)
+{
+	(void)state;
+	put("f", "x");
+	hint(CHANGE_LOOK, "", CHANGE_DEEP);
+	carry_out_all();
+	unlink(at("s", "f"));
+	hint(CHANGE_REMOVE, "f", 0);
+	carry_out_all();
+	assert_mirrored();
+	char find[192], line[8] = "";
+	(void)snprintf(find, sizeof(find), "find %s/t/.mirror-gone -type f | wc -l", w.base);
+	FILE *pipe = popen(find, "r");
+	assert_non_null(fgets(line, sizeof(line), pipe));
+	pclose(pipe);
+	assert_int_equal(atoi(line), 1);
+}
+
+/* ---- found by looking hard ------------------------------------------------------------------ */
+
+static void set_mtime(const char *side, const char *rel, time_t second)
+{
+	const struct timespec times[2] = {{second, 0}, {second, 0}};
+	assert_int_equal(utimensat(AT_FDCWD, at(side, rel), times, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static void mirror_all(void)
+{
+	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_DELETE);
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* A copier that died had removed or made it, and nobody has been told of the parent. */
+static void what_was_begun_is_told_again(void **state)
+{
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	put("d/f", "x");
+	mirror_all();
+	unlink(at("s", "d/f"));
+	unlink(at("t", "d/f"));
+	set_mtime("s", "d", 1600000000);
+	w.again = true;
+	hint(CHANGE_LOOK, "d/f", 0);
+	assert_int_equal(carry_out(0), 0);
+	w.again = false;
+	carry_out_all();
+	assert_mirrored();
+	mkdir(at("s", "n"), 0700);
+	mkdir(at("s", "n/m"), 0700);
+	put("n/m/f", "y");
+	mkdir(at("t", "n"), 0700);
+	set_mtime("s", "", 1600000000);
+	w.again = true;
+	hint(CHANGE_WRITE, "n/m/f", CHANGE_FORCE);
+	assert_int_equal(carry_out(0), 0);
+	w.again = false;
+	carry_out_all();
+	hint(CHANGE_LOOK, "n", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void times_of_new_directories_are_set(void **state)
+{
+	(void)state;
+	put("x", "a file that becomes a directory of the same time");
+	set_mtime("s", "x", 1500000000);
+	mirror_all();
+	unlink(at("s", "x"));
+	mkdir(at("s", "x"), 0700);
+	set_mtime("s", "x", 1500000000);
+	hint(CHANGE_MKDIR, "x", 0);
+	mkdir(at("s", "epoch"), 0700);
+	set_mtime("s", "epoch", 0);
+	hint(CHANGE_MKDIR, "epoch", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void modes_without_reading_are_set(void **state)
+{
+	struct stat st;
+	(void)state;
+	put("f", "x");
+	mkdir(at("s", "d"), 0700);
+	mirror_all();
+	chmod(at("s", "f"), 0);
+	hint(CHANGE_META, "f", 0);
+	chmod(at("s", "d"), 0300);
+	hint(CHANGE_META, "d", 0);
+	carry_out_all();
+	assert_int_equal(stat(at("t", "f"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0);
+	assert_int_equal(stat(at("t", "d"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0300);
+	/* and back, together with what is below */
+	chmod(at("s", "f"), 0600);
+	hint(CHANGE_META, "f", 0);
+	chmod(at("s", "d"), 0755);
+	put("d/g", "y");
+	hint(CHANGE_META, "d", CHANGE_DEEP);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void read_only_directories_are_renamed(void **state)
+{
+	uint64_t bytes = 0;
+	(void)state;
+	mkdir(at("s", "a"), 0700);
+	mkdir(at("s", "a/d"), 0700);
+	put("a/d/f", "f");
+	mkdir(at("s", "b"), 0700);
+	chmod(at("s", "a/d"), 0500);
+	mirror_all();
+	chmod(at("s", "a/d"), 0700);
+	assert_int_equal(rename(at("s", "a/d"), at("s", "b/d")), 0);
+	chmod(at("s", "b/d"), 0500);
+	hint_pair(CHANGE_RENAME, "b/d", "a/d", "b/d", 0);
+	hint_pair(CHANGE_AWAY, "a/d", "a/d", "b/d", 0);
+	for (; w.count; bytes += w.work.bytes) {
+		assert_int_equal(carry_out(0), 0);
+	}
+	assert_mirrored();
+	assert_int_equal(bytes, 0);
+}
+
+static void purge_work(void *arg)
+{
+	(void)arg;
+	w.result = purge_round(&w.pair, &w.why);
+	w.busy = false;
+}
+
+static int purge(void)
+{
+	w.busy = true;
+	assert_int_equal(task_start(w.pool, purge_work, NULL), 0);
+	while (w.busy) {
+		assert_int_equal(loop_turn(w.loop, CLOCK_NEVER), 0);
+	}
+	return w.result;
+}
+
+/* Directories may be as deep as a path is long; a task's stack is not. */
+static void the_deepest_tree_is_purged(void **state)
+{
+	char path[4096];
+	struct stat st;
+	(void)state;
+	mirror_all();
+	mkdir(at("t", ".mirror-gone/0123456789abcdef"), 0700);
+	size_t len = (size_t)snprintf(
+		path, sizeof(path), ".mirror-gone/0123456789abcdef/1500000000-00000000");
+	assert_int_equal(symlink("d", at("t", ".mirror-gone/0123456789abcdef/"
+					      "1500000000-00000000.from")),
+		0);
+	assert_int_equal(mkdir(at("t", path), 0700), 0);
+	for (; len < 3900; len += 2) {
+		memcpy(path + len, "/d", 3);
+		assert_int_equal(mkdir(at("t", path), 0700), 0);
+	}
+	w.config.max_delete = 10000;
+	assert_int_equal(purge(), 0);
+	assert_int_equal(stat(at("t", ".mirror-gone/0123456789abcdef"), &st), -1);
+}
+
+/* What nobody will delete any more must not be left behind, nor what is kept be deleted. */
+static void purging_keeps_to_its_rules(void **state)
+{
+	struct stat st;
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	mkdir(at("s", "d/ro"), 0700);
+	put("d/ro/f", "x");
+	chmod(at("s", "d/ro"), 0500);
+	mirror_all();
+	chmod(at("s", "d/ro"), 0700);
+	unlink(at("s", "d/ro/f"));
+	rmdir(at("s", "d/ro"));
+	rmdir(at("s", "d"));
+	hint(CHANGE_RMDIR, "d", 0);
+	carry_out_all();
+	assert_mirrored();
+	assert_int_equal(stat(at("t", "d"), &st), -1);
+	w.config.max_delete = 2; /* three wait: d, d/ro, d/ro/f */
+	assert_int_equal(purge(), -EDQUOT);
+	w.config.max_delete = 3;
+	assert_int_equal(purge(), 0);
+	assert_int_equal(rmdir(at("t", ".mirror-gone")), -1); /* kept for an hour */
+	w.config.keep_gone_ns = 0;
+	assert_int_equal(purge(), 0);
+	assert_int_equal(rmdir(at("t", ".mirror-gone")), 0);
+}
+
+static struct stat stat_of(const char *side, const char *rel)
+{
+	struct stat st;
+	assert_int_equal(lstat(at(side, rel), &st), 0);
+	return st;
+}
+
+/* An inode's device number changes with a remount or a reboot; its group must not. */
+static void link_groups_outlive_a_remount(void **state)
+{
+	char name[64];
+	(void)state;
+	put("one", "1");
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	mirror_all();
+	(void)snprintf(name, sizeof(name), ".mirror-links/0-%jx/data",
+		(uintmax_t)stat_of("s", "one").st_ino);
+	assert_int_equal(stat_of("t", name).st_ino, stat_of("t", "one").st_ino);
+}
+
+static void nothing_is_left_of_a_failed_copy(void **state)
+{
+	char directory[64], data[80];
+	(void)state;
+	put("one", "1");
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	mirror_all();
+	(void)snprintf(directory, sizeof(directory), ".mirror-links/0-%jx",
+		(uintmax_t)stat_of("s", "one").st_ino);
+	(void)snprintf(data, sizeof(data), "%s/data", directory);
+	unlink(at("t", data));
+	mkdir(at("t", data), 0700);
+	hint(CHANGE_WRITE, "one", CHANGE_FORCE);
+	assert_true(carry_out(0) < 0);
+	rmdir(at("t", data));
+	DIR *d = opendir(at("t", directory));
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d));) {
+		assert_int_not_equal(strncmp(e->d_name, ".mirror-", 8), 0);
+	}
+	closedir(d);
+	hint(CHANGE_WRITE, "one", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* link and unlink are how some programs rename. */
+static void a_linked_name_is_another_file(void **state)
+{
+	(void)state;
+	put("q", "a");
+	set_mtime("s", "q", 1500000000);
+	mirror_all();
+	unlink(at("s", "q"));
+	put("p", "b");
+	set_mtime("s", "p", 1500000000);
+	assert_int_equal(link(at("s", "p"), at("s", "q")), 0);
+	unlink(at("s", "p"));
+	hint_pair(CHANGE_LINK, "q", "p", "q", 0);
+	hint(CHANGE_REMOVE, "p", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* An audit found other content under a name of a group: its order is a forced look. */
+static void links_are_repaired(void **state)
+{
+	(void)state;
+	put("one", "1");
+	set_mtime("s", "one", 1500000000);
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	mirror_all();
+	FILE *file = fopen(at("t", "one"), "r+");
+	assert_non_null(file);
+	(void)fputs("2", file);
+	(void)fclose(file);
+	set_mtime("t", "one", 1500000000);
+	hint(CHANGE_LOOK, "two", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+	assert_int_equal(stat_of("t", "one").st_ino, stat_of("t", "two").st_ino);
+}
+
+/* While a large file is copied in the kernel, the broker's heartbeat must go on. */
+static void large_copies_let_the_loop_turn(void **state)
+{
+	static char block[1 << 20];
+	(void)state;
+	mirror_all();
+	FILE *file = fopen(at("s", "large"), "w");
+	assert_non_null(file);
+	for (unsigned i = 0; i < 64; i++) {
+		memset(block, (int)i + 1, sizeof(block));
+		assert_int_equal(fwrite(block, sizeof(block), 1, file), 1);
+	}
+	assert_int_equal(fclose(file), 0);
+	set_mtime("s", "large", 1500000000);
+	hint(CHANGE_WRITE, "large", CHANGE_FORCE);
+	assert_int_equal(carry_out(0), 0);
+	assert_true(w.turns >= 4);
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* ---- anything goes -------------------------------------------------------------------------- */
+
+static uint32_t seed_state;
+
+static unsigned roll(unsigned sides)
+{
+	seed_state = seed_state * 1664525 + 1013904223;
+	return (seed_state >> 8) % sides;
+}
+
+static const char *some_path(void)
+{
+	static char paths[4][32];
+	static unsigned turn;
+	char *p = paths[turn++ % 4];
+	switch (roll(3)) {
+	case 0:
+		(void)snprintf(p, 32, "%c", 'a' + roll(3));
+		break;
+	case 1:
+		(void)snprintf(p, 32, "%c/%c", 'a' + roll(3), 'a' + roll(3));
+		break;
+	default:
+		(void)snprintf(p, 32, "%c/%c/%c", 'a' + roll(3), 'a' + roll(3), 'a' + roll(2));
+	}
+	return p;
+}
+
+static void random_write(const char *p, int flags)
+{
+	char text[32];
+	int fd = open(at("s", p), O_WRONLY | O_CREAT | O_NOFOLLOW | flags, 0640);
+	if (fd >= 0) {
+		int len = snprintf(text, sizeof(text), "%u", roll(1000000));
+		(void)!write(fd, text, (size_t)len);
+		if (over_sftp) { /* as if each write had been quiet for some seconds */
+			static time_t second = 1500000000;
+			second++;
+			const struct timespec times[2] = {{second, 0}, {second, 5}};
+			futimens(fd, times);
+		}
+		close(fd);
+		hint(CHANGE_WRITE, p, CHANGE_FORCE);
+	}
+}
+
+/* What the poster does: writes that are not mirrored yet are told under the new name too. */
+static void repeat_writes(const char *from, const char *to)
+{
+	CLEANUP(buf_finish) struct buf below = BUF_EMPTY;
+	path_join(&below, span_str(w.tree.source.path), span_str(from));
+	for (size_t i = 0, count = w.count; i < count; i++) {
+		struct span rest;
+		char name[128];
+		if ((w.queue[i]->facts & CHANGE_FORCE) &&
+			path_below(w.queue[i]->path, buf_span(&below), &rest)) {
+			(void)snprintf(name, sizeof(name), "%s%s%.*s", to, rest.len ? "/" : "",
+				SPAN_ARG(rest));
+			hint(CHANGE_WRITE, name, CHANGE_FORCE | w.queue[i]->facts);
+		}
+	}
+}
+
+static void random_rename(const char *p, const char *q)
+{
+	if (rename(at("s", p), at("s", q)) == 0 && strcmp(p, q)) {
+		repeat_writes(p, q);
+		hint_pair(CHANGE_AWAY, p, p, q, 0);
+		hint_pair(CHANGE_RENAME, q, p, q, 0);
+	}
+}
+
+static void random_exchange(const char *p, const char *q)
+{
+	if (renameat2(AT_FDCWD, at("s", p), AT_FDCWD, at("s", q), RENAME_EXCHANGE) == 0 &&
+		strcmp(p, q)) {
+		hint_pair(CHANGE_RENAME, q, p, q, CHANGE_FORCE);
+		hint_pair(CHANGE_RENAME, p, q, p, CHANGE_FORCE);
+	}
+}
+
+/* As jobs do it that protect what they have made: read-only directories, and files without. */
+static void random_chmod(const char *p)
+{
+	static const mode_t modes[] = {0500, 0555, 0700, 0755, 0750, 0700};
+	if (chmod(at("s", p), modes[roll(6)]) == 0) {
+		hint(CHANGE_META, p, 0);
+	}
+}
+
+/* A time of the past, as tar and rsync set it; often the same one. */
+static void random_time(const char *p)
+{
+	const struct timespec times[2] = {{0, UTIME_OMIT}, {(time_t)roll(3) * 100000000, 0}};
+	struct stat st;
+	if (lstat(at("s", p), &st) == 0 && S_ISLNK(st.st_mode) && st.st_nlink > 1) {
+		return; /* names of a symlink are mirrored apart, and only one would be told */
+	}
+	if (utimensat(AT_FDCWD, at("s", p), times, AT_SYMLINK_NOFOLLOW) == 0) {
+		hint(CHANGE_META, p, 0);
+	}
+}
+
+/* Far behind a hole, so that more than one request and range are needed. */
+static void random_sparse(const char *p)
+{
+	static char block[70000];
+	int fd = open(at("s", p), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600);
+	if (fd >= 0) {
+		memset(block, (int)roll(256), sizeof(block));
+		(void)!pwrite(fd, block, sizeof(block), (off_t)roll(8) * 100000);
+		if (over_sftp) {
+			static time_t second = 1400000000;
+			const struct timespec times[2] = {{second, 0}, {second++, 5}};
+			futimens(fd, times);
+		}
+		close(fd);
+		hint(CHANGE_WRITE, p, CHANGE_FORCE);
+	}
+}
+
+static void random_change(void)
+{
+	const char *p = some_path(), *q = some_path();
+	switch (roll(16)) {
+	case 12:
+	case 13:
+		random_chmod(p);
+		break;
+	case 14:
+		random_time(p);
+		break;
+	case 15:
+		random_sparse(p);
+		break;
+	case 0:
+	case 1:
+	case 2:
+		random_write(p, O_TRUNC);
+		break;
+	case 3:
+		random_write(p, O_APPEND);
+		break;
+	case 4:
+	case 5:
+		if (mkdir(at("s", p), 0700 | roll(64)) == 0) {
+			hint(CHANGE_MKDIR, p, 0);
+		}
+		break;
+	case 6:
+		random_rename(p, q);
+		break;
+	case 7:
+		if (unlink(at("s", p)) == 0) {
+			hint(CHANGE_REMOVE, p, 0);
+		}
+		break;
+	case 8:
+		if (rmdir(at("s", p)) == 0) {
+			hint(CHANGE_RMDIR, p, 0);
+		}
+		break;
+	case 9:
+		if (linkat(AT_FDCWD, at("s", p), AT_FDCWD, at("s", q), 0) == 0) {
+			hint_pair(CHANGE_LINK, q, p, q, 0);
+		}
+		break;
+	case 10:
+		/* leads nowhere: names of hints are canonical, never through a symlink */
+		if (symlink(roll(2) ? "/nowhere/at/all" : "nowhere", at("s", p)) == 0) {
+			hint(CHANGE_SYMLINK, p, 0);
+		}
+		break;
+	default:
+		random_exchange(p, q);
+	}
+}
+
+static void it_converges(void **state)
+{
+	const char *given = getenv("SEED");
+	uint32_t first = given ? (uint32_t)strtoul(given, NULL, 0) : 1;
+	unsigned rounds = given ? 1 : 12;
+	(void)state;
+	for (uint32_t seed = first; seed < first + rounds; seed++) {
+		seed_state = seed;
+		if (seed != first) {
+			tear_down(state);
+			set_up(state);
+		}
+		for (unsigned i = 0; i < 300; i++) {
+			random_change();
+			for (unsigned n = roll(3); n && w.count; n--) {
+				unsigned which = roll((unsigned)w.count);
+				if (roll(8) == 0) {
+					queue_add(change_copy(w.queue[which])); /* comes twice */
+				}
+				assert_int_equal(carry_out(which), 0);
+			}
+		}
+		carry_out_all();
+		int count = differences("");
+		if (count) {
+			print_message("# seed %u: %d differences\n", seed, count);
+		}
+		assert_int_equal(count, 0);
+	}
+}
+
+int main(int argc, char **argv)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		CASE(a_tree_appears),
+		CASE(a_deep_path_makes_its_parents),
+		CASE(read_only_directories_are_written),
+		CASE(types_change),
+		CASE(directory_renames_move_no_data),
+		CASE(links_stay_links),
+		CASE(guards_hold),
+		CASE(a_vanished_source_removes_nothing),
+		CASE(removed_entries_wait_and_go),
+		CASE(what_was_begun_is_told_again),
+		CASE(times_of_new_directories_are_set),
+		CASE(modes_without_reading_are_set),
+		CASE(read_only_directories_are_renamed),
+		CASE(the_deepest_tree_is_purged),
+		CASE(purging_keeps_to_its_rules),
+		CASE(link_groups_outlive_a_remount),
+		CASE(nothing_is_left_of_a_failed_copy),
+		CASE(a_linked_name_is_another_file),
+		CASE(links_are_repaired),
+		CASE(large_copies_let_the_loop_turn),
+		CASE(it_converges),
+	};
+	over_sftp = argc > 1 && strcmp(argv[1], "sftp") == 0;
+	/* Permissions mean nothing to root, so it is somebody else who tests here. */
+	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0)) {
+		return 1;
+	}
+	return cmocka_run_group_tests_name("reconcile", tests, NULL, NULL);
+}

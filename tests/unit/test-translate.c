@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each test does something to a real tree, says so in records, and compares the changes with what
+ * they should be, one per line: operation, facts, path, and the pair.
+ */
+#include "check.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/path.h"
+#include "poster/intents.h"
+#include "poster/names.h"
+#include "poster/translate.h"
+
+#define GENERATION 0xabcdef
+#define BEGIN      (UINT64_C(1700000000) * CLOCK_S)
+
+struct world {
+	char top[64]; /* holds tree, other, and outside */
+	char tree[80], other[80];
+	struct tree trees[2];
+	char *exclude[3];
+	struct config config;
+	struct names *names;
+	struct intents *intents;
+	struct translate *translate;
+	struct buf told;
+	struct ident last;
+	struct change_seen seen;
+	uint64_t position;
+	uint64_t time_ns;
+};
+
+static void tell_path(struct world *w, struct span path)
+{
+	struct span rel;
+	bool below = path_below(path, span_str(w->top), &rel);
+	buf_add(&w->told, below ? rel : path);
+}
+
+static int collect(void *arg, struct change *change)
+{
+	static const char letters[] = "FDXSBZ"; /* force, deep, delete, soon, bulk, settled */
+	struct world *w = arg;
+	buf_add_str(&w->told, change_op_name(change->op));
+	buf_add_char(&w->told, ' ');
+	for (unsigned i = 0; letters[i]; i++) {
+		if (change->facts & 1u << i) {
+			buf_add_char(&w->told, letters[i]);
+		}
+	}
+	buf_add_char(&w->told, ' ');
+	tell_path(w, change->path);
+	for (unsigned i = 0; i < change->pair_count; i++) {
+		buf_add_str(&w->told, " (");
+		tell_path(w, change->pairs[i].from);
+		buf_add_str(&w->told, " > ");
+		tell_path(w, change->pairs[i].to);
+		buf_add_str(&w->told, ")");
+	}
+	if (change->link.len) {
+		buf_add_str(&w->told, " -> ");
+		buf_add(&w->told, change->link);
+	}
+	buf_add_char(&w->told, '\n');
+	w->last = change->id;
+	w->seen = change->seen;
+	assert_span(change->host, "here");
+	change_destroy(change);
+	return 0;
+}
+
+/* What was told since the last time. */
+#define assert_told(w, text)                                                                       \
+	do {                                                                                       \
+		assert_string_equal((w)->told.data ? (w)->told.data : "", text);                   \
+		buf_clear(&(w)->told);                                                             \
+	} while (0)
+
+static void restart(struct world *w, uint64_t blind_ns)
+{
+	struct translate_options options = {
+		&w->config, w->names, w->intents, "here", GENERATION, blind_ns, collect, w};
+	translate_destroy(w->translate);
+	assert_int_equal(translate_create(&options, &w->translate), 0);
+}
+
+static const char *at(struct world *w, const char *rel)
+{
+	static char paths[8][512];
+	static unsigned turn;
+	char *path = paths[turn++ % 8];
+	(void)snprintf(path, sizeof(paths[0]), "%s/%s", w->top, rel);
+	return path;
+}
+
+static int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	strcpy(w->top, "/tmp/test-translate-XXXXXX");
+	assert_non_null(mkdtemp(w->top));
+	(void)snprintf(w->tree, sizeof(w->tree), "%s/tree", w->top);
+	(void)snprintf(w->other, sizeof(w->other), "%s/other", w->top);
+	assert_int_equal(
+		mkdir(w->tree, 0755) | mkdir(w->other, 0755) | mkdir(at(w, "outside"), 0755), 0);
+	static char swap_files[] = "*.swp", scratch[] = "scratch/";
+	w->exclude[0] = swap_files;
+	w->exclude[1] = scratch;
+	w->trees[0] = (struct tree){.source = {.path = w->tree}, .exclude = w->exclude};
+	w->trees[1] = (struct tree){
+		.source = {.path = w->other, .remote = true}, .exclude = w->exclude + 2};
+	w->config = (struct config){.trees = w->trees, .tree_count = 2, .delay_ns = 30 * CLOCK_S};
+	assert_int_equal(names_create(&w->config, &w->names), 0);
+	w->intents = intents_create(300 * CLOCK_S);
+	w->time_ns = BEGIN;
+	restart(w, 0);
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+	char command[128];
+	translate_destroy(w->translate);
+	intents_destroy(w->intents);
+	names_destroy(w->names);
+	buf_finish(&w->told);
+	(void)snprintf(command, sizeof(command), "rm -rf '%s'", w->top);
+	int r = system(command);
+	free(w);
+	return r;
+}
+
+/* ---- doing and recording ----------------------------------------------------------------- */
+
+static void put(struct world *w, const char *rel)
+{
+	int fd = open(at(w, rel), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	assert_true(fd >= 0 && write(fd, "x", 1) == 1);
+	close(fd);
+}
+
+static void send(struct world *w, struct record *record)
+{
+	record->position = w->position;
+	record->end = w->position += 128;
+	record->time_ns = w->time_ns;
+	assert_int_equal(translate_record(w->translate, record, clock_now()), 0);
+}
+
+/* A call by name, or by two. */
+static void name_call(struct world *w, enum record_kind kind, const char *path, const char *path2)
+{
+	struct record record = {.kind = kind,
+		.pid = 77,
+		.fd = -1,
+		.path = span_str(path),
+		.path2 = span_str(path2),
+		.program = SPAN("prog"),
+		.job = SPAN("j1")};
+	send(w, &record);
+}
+
+static struct record file_record(struct world *w, enum record_kind kind, unsigned flags, int32_t fd,
+	const char *path, const char *inode_of)
+{
+	struct stat st;
+	assert_int_equal(lstat(inode_of, &st), 0);
+	return (struct record){.kind = kind,
+		.flags = flags | RECORD_HAS_INODE,
+		.pid = 77,
+		.fd = fd,
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.path = span_str(path)};
+}
+
+/* fd of process 77, which has the inode of a path. */
+static void file_call(struct world *w, enum record_kind kind, unsigned flags, int32_t fd,
+	const char *path, const char *inode_of)
+{
+	struct record record = file_record(w, kind, flags, fd, path, inode_of);
+	send(w, &record);
+}
+
+/* Written under this name, all of it. */
+static void write_file(struct world *w, const char *rel)
+{
+	put(w, rel);
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, rel), at(w, rel));
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, rel));
+}
+
+/* ---- tests ------------------------------------------------------------------------------- */
+
+static void plain_calls(void **state)
+{
+	struct world *w = *state;
+	write_file(w, "tree/f");
+	assert_told(w, "write F tree/f\n");
+	assert_true(w->seen.has_inode && w->seen.has_stat && w->seen.size_bytes == 1);
+	name_call(w, RECORD_MKDIR, at(w, "tree/d"), "");
+	name_call(w, RECORD_RMDIR, at(w, "tree/d"), "");
+	name_call(w, RECORD_UNLINK, at(w, "tree/g"), "");
+	name_call(w, RECORD_MKNOD, at(w, "tree/p"), "");
+	name_call(w, RECORD_SYMLINK, at(w, "tree/s"), "../any where");
+	name_call(w, RECORD_META, at(w, "tree/f"), "");
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/f"), "");
+	name_call(w, RECORD_LINK, at(w, "tree/f"), at(w, "tree/l"));
+	name_call(w, RECORD_LINK, at(w, "outside/f"), at(w, "tree/l2"));
+	assert_told(w, "mkdir  tree/d\nrmdir  tree/d\nremove  tree/g\nlook  tree/p\n"
+		       "symlink  tree/s -> ../any where\nmeta  tree/f\nwrite F tree/f\n"
+		       "link  tree/l (tree/f > tree/l)\nlink  tree/l2\n");
+}
+
+static void outside_and_excluded_is_dropped(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/scratch"), 0755), 0);
+	write_file(w, "outside/f");
+	write_file(w, "tree/.f.swp");
+	write_file(w, "tree/scratch/f");
+	name_call(w, RECORD_MKDIR, at(w, "treeX"), "");
+	assert_told(w, "");
+	assert_int_equal(translate_counts(w->translate)->outside, 4);
+	write_file(w, "other/f");
+	assert_told(w, "write F other/f\n");
+}
+
+static void ids_are_the_same_at_a_replay(void **state)
+{
+	struct world *w = *state;
+	name_call(w, RECORD_MKDIR, at(w, "tree/d"), "");
+	struct ident first = w->last;
+	assert_int_equal(first.source, GENERATION);
+	name_call(w, RECORD_RENAME, at(w, "tree/d"), at(w, "tree/e"));
+	assert_int_equal(w->last.number, 128 * 4 + 1);
+	w->position = 0;
+	restart(w, 0);
+	name_call(w, RECORD_MKDIR, at(w, "tree/d"), "");
+	assert_true(ident_equal(w->last, first));
+	/* What a dead process announced has no position of its own. */
+	struct record draft = {.kind = RECORD_UNLINK, .fd = -1, .path = span_str(at(w, "tree/x"))};
+	assert_int_equal(translate_record(w->translate, &draft, clock_now()), 0);
+	assert_int_not_equal(w->last.source, GENERATION);
+	buf_clear(&w->told);
+	put(w, "tree/f");
+	draft.kind = RECORD_OPEN;
+	draft.path = span_str(at(w, "tree/f"));
+	assert_int_equal(translate_record(w->translate, &draft, clock_now()), 0);
+	assert_int_equal(intents_count(w->intents), 0);
+	assert_told(w, "write F tree/f\n");
+}
+
+static void trees_are_seen_by_every_way(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755), 0);
+	assert_int_equal(symlink(w->tree, at(w, "outside/way")), 0);
+	assert_int_equal(symlink("../tree/d", at(w, "outside/d")), 0);
+	assert_int_equal(symlink("../../tree/f", at(w, "tree/d/back")), 0);
+	assert_int_equal(symlink("new", at(w, "tree/dangling")), 0);
+	name_call(w, RECORD_MKDIR, at(w, "outside/way/a/"), "");
+	name_call(w, RECORD_MKDIR, at(w, "outside/d/../b"), "");
+	name_call(w, RECORD_MKDIR, at(w, "outside/way/gone/more/../c"), "");
+	name_call(w, RECORD_META, at(w, "outside/d/."), "");
+	assert_told(w, "mkdir  tree/a\nmkdir  tree/b\nmkdir  tree/gone/c\nmeta  tree/d\n");
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/d/back"), "");
+	name_call(w, RECORD_META, at(w, "tree/d/back"), "");
+	name_call(w, RECORD_UNLINK, at(w, "tree/d/back"), "");
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/dangling"), "");
+	assert_told(w, "write F tree/f\nmeta  tree/f\nremove  tree/d/back\nwrite F tree/new\n");
+	struct record relative = {.kind = RECORD_MKDIR,
+		.fd = -1,
+		.dir = span_str(at(w, "outside")),
+		.path = SPAN("./way/../tree/z")};
+	send(w, &relative);
+	struct record link_itself = {.kind = RECORD_META,
+		.fd = -1,
+		.flags = RECORD_NOFOLLOW,
+		.path = span_str(at(w, "tree/d/back"))};
+	send(w, &link_itself);
+	assert_told(w, "mkdir  tree/z\nmeta  tree/d/back\n");
+}
+
+static void a_root_that_is_a_symlink(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(rename(w->tree, at(w, "real")), 0);
+	assert_int_equal(symlink("real", w->tree), 0);
+	assert_int_equal(names_refresh(w->names), 0);
+	write_file(w, "real/f");
+	write_file(w, "tree/g");
+	assert_told(w, "write F tree/f\nwrite F tree/g\n");
+}
+
+static void odd_names(void **state)
+{
+	struct world *w = *state;
+	char name[300] = "tree/", expected[300];
+	memset(name + 5, 'n', 255);
+	write_file(w, "tree/ -\n'\"\\\xff\xfe");
+	assert_told(w, "write F tree/ -\n'\"\\\xff\xfe\n");
+	write_file(w, name);
+	(void)snprintf(expected, sizeof(expected), "write F %s\n", name);
+	assert_told(w, expected);
+	struct record relative = {.kind = RECORD_MKDIR, .fd = -1, .path = SPAN("nowhere")};
+	send(w, &relative);
+	assert_told(w, "");
+	assert_int_equal(translate_counts(w->translate)->unnamed, 1);
+}
+
+/* Deeper than PATH_MAX: reached by going down step by step, recorded with a long directory. */
+static void longer_than_path_max(void **state)
+{
+	struct world *w = *state;
+	char step[201];
+	CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf expected = BUF_EMPTY;
+	memset(step, 'd', 200);
+	step[200] = '\0';
+	buf_add_str(&path, w->tree);
+	CLEANUP(fd_close) int dir = open(w->tree, O_PATH | O_DIRECTORY);
+	for (unsigned i = 0; i < 30; i++) {
+		assert_int_equal(mkdirat(dir, step, 0755), 0);
+		int next = openat(dir, step, O_PATH | O_DIRECTORY);
+		close(dir);
+		dir = next;
+		buf_add_char(&path, '/');
+		buf_add_str(&path, step);
+	}
+	struct record record = {
+		.kind = RECORD_MKDIR, .fd = -1, .dir = buf_span(&path), .path = SPAN("new")};
+	send(w, &record);
+	buf_printf(&expected, "mkdir  %s/new\n", path.data + strlen(w->top) + 1);
+	assert_told(w, expected.data);
+	struct stat st;
+	assert_int_equal(names_stat(buf_span(&path), &st), 0);
+}
+
+static void shells_and_killed_jobs(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	put(w, "tree/g");
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/f"), at(w, "tree/f"));
+	file_call(w, RECORD_INHERIT, 0, 1, "", at(w, "tree/f"));
+	file_call(w, RECORD_CLOSE, 0, 3, "", at(w, "tree/f"));
+	assert_told(w, "write F tree/f\n");
+	file_call(w, RECORD_OPEN, 0, 5, at(w, "tree/g"), at(w, "tree/g"));
+	file_call(w, RECORD_CLOSE, 0, 5, "", at(w, "tree/g"));
+	assert_told(w, "");
+	assert_int_equal(intents_count(w->intents), 1);
+	assert_int_equal(translate_died(w->translate, 77, clock_now(), BEGIN), 0);
+	assert_told(w, "write F tree/f\n");
+	file_call(w, RECORD_OPEN, 0, 5, at(w, "tree/f"), at(w, "tree/f"));
+	file_call(w, RECORD_OPEN, 0, 5, at(w, "tree/g"), at(w, "tree/g"));
+	assert_told(w, "write F tree/f\n");
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 9, "", at(w, "tree/f"));
+	assert_told(w, "");
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 9, at(w, "tree/f"), at(w, "tree/f"));
+	assert_told(w, "write F tree/f\n");
+}
+
+static void open_for_long(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/f"), at(w, "tree/f"));
+	uint64_t due = BEGIN + 300 * CLOCK_S;
+	assert_int_equal(translate_overdue(w->translate, clock_now(), due - 1), 0);
+	assert_told(w, "");
+	assert_int_equal(translate_overdue(w->translate, clock_now(), due), 0);
+	assert_told(w, "write F tree/f\n");
+	due += 300 * CLOCK_S;
+	assert_int_equal(translate_overdue(w->translate, clock_now(), due), 0);
+	assert_told(w, ""); /* not touched since */
+	assert_int_equal(truncate(at(w, "tree/f"), 9), 0);
+	assert_int_equal(translate_open_files(w->translate, clock_now(), due), 0);
+	assert_told(w, "write F tree/f\n");
+	assert_int_equal(translate_open_files(w->translate, clock_now(), due), 0);
+	assert_told(w, "");
+	file_call(w, RECORD_MAP, 0, -1, at(w, "tree/f"), at(w, "tree/f"));
+	assert_int_equal(translate_open_files(w->translate, clock_now(), due), 0);
+	assert_told(w, "write F tree/f\n");
+}
+
+static void renames(void **state)
+{
+	struct world *w = *state;
+	w->time_ns = clock_wall();
+	write_file(w, "tree/f");
+	put(w, "tree/old");
+	assert_int_equal(rename(at(w, "tree/f"), at(w, "tree/g")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/f"), at(w, "tree/g"));
+	assert_told(w, "write F tree/f\nrename FDX tree/g (tree/f > tree/g)\n"
+		       "away DX tree/f (tree/f > tree/g)\n");
+	assert_int_equal(rename(at(w, "tree/old"), at(w, "tree/new")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/old"), at(w, "tree/new"));
+	assert_told(w, "rename DX tree/new (tree/old > tree/new)\n"
+		       "away DX tree/old (tree/old > tree/new)\n");
+	assert_int_equal(mkdir(at(w, "tree/a"), 0755), 0);
+	write_file(w, "tree/a/f");
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/b"));
+	assert_told(w, "write F tree/a/f\nwrite F tree/b/f\nrename DX tree/b (tree/a > tree/b)\n"
+		       "away DX tree/a (tree/a > tree/b)\n");
+}
+
+/* tar and cp -p set the time back, so equal times say nothing of what was written before. */
+static void renames_of_what_looks_old(void **state)
+{
+	static const struct timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+	struct world *w = *state;
+	w->time_ns = clock_wall();
+	assert_int_equal(mkdir(at(w, "tree/a"), 0755), 0);
+	write_file(w, "tree/a/f");
+	assert_int_equal(utimensat(AT_FDCWD, at(w, "tree/a/f"), old, 0), 0);
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/b"));
+	assert_int_equal(rename(at(w, "tree/b/f"), at(w, "tree/g")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/b/f"), at(w, "tree/g"));
+	assert_told(w, "write F tree/a/f\nwrite F tree/b/f\nrename DX tree/b (tree/a > tree/b)\n"
+		       "away DX tree/a (tree/a > tree/b)\nrename FDX tree/g (tree/b/f > tree/g)\n"
+		       "away DX tree/b/f (tree/b/f > tree/g)\n");
+	w->time_ns = BEGIN;
+	restart(w, BEGIN);
+	name_call(w, RECORD_RENAME, at(w, "tree/x"), at(w, "tree/y"));
+	assert_told(w, "rename FDX tree/y (tree/x > tree/y)\naway DX tree/x (tree/x > tree/y)\n");
+	w->time_ns += 60 * CLOCK_S;
+	name_call(w, RECORD_RENAME, at(w, "tree/x"), at(w, "tree/y"));
+	assert_told(w, "rename DX tree/y (tree/x > tree/y)\naway DX tree/x (tree/x > tree/y)\n");
+}
+
+static void renames_over_borders(void **state)
+{
+	struct world *w = *state;
+	name_call(w, RECORD_RENAME, at(w, "outside/f"), at(w, "tree/f"));
+	name_call(w, RECORD_RENAME, at(w, "tree/f.swp"), at(w, "tree/f"));
+	assert_told(w, "look FDX tree/f\nlook FDX tree/f\n");
+	name_call(w, RECORD_RENAME, at(w, "tree/f"), at(w, "outside/f"));
+	assert_told(w, "remove DX tree/f\n");
+	name_call(w, RECORD_RENAME, at(w, "tree/f"), at(w, "other/f"));
+	assert_told(w, "look FDX other/f\nremove DX tree/f\n");
+	name_call(w, RECORD_EXCHANGE, at(w, "tree/a"), at(w, "tree/b"));
+	assert_told(
+		w, "rename FDX tree/b (tree/a > tree/b)\nrename FDX tree/a (tree/b > tree/a)\n");
+	name_call(w, RECORD_EXCHANGE, at(w, "tree/a"), at(w, "outside/b"));
+	assert_told(w, "look FDX tree/a\n");
+}
+
+static void renamed_while_open(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/a"), 0755), 0);
+	put(w, "tree/a/f");
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/a/f"), at(w, "tree/a/f"));
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/b"));
+	buf_clear(&w->told);
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, at(w, "tree/a/f"), at(w, "tree/b/f"));
+	assert_told(w, "write F tree/b/f\n");
+	/* Without an intent the rename itself leads there. */
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, at(w, "tree/a/f"), at(w, "tree/b/f"));
+	assert_told(w, "write F tree/a/f\nwrite F tree/b/f\n");
+	assert_int_equal(translate_missing(w->translate), 0);
+}
+
+/* The record comes when the file is gone already; what became of it comes a moment later. */
+static void explained_a_moment_later(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	struct record close =
+		file_record(w, RECORD_CLOSE, RECORD_DIRTY, 3, at(w, "tree/f"), at(w, "tree/f"));
+	assert_int_equal(unlink(at(w, "tree/f")), 0);
+	send(w, &close);
+	assert_int_equal(translate_missing(w->translate), 1);
+	name_call(w, RECORD_UNLINK, at(w, "tree/f"), "");
+	assert_int_equal(translate_missing_settled(w->translate), 1);
+	assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+	assert_told(w, "write F tree/f\nremove  tree/f\n");
+}
+
+static void moved_by_somebody_unseen(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755), 0);
+	put(w, "tree/d/f");
+	struct record close =
+		file_record(w, RECORD_CLOSE, RECORD_DIRTY, 3, at(w, "tree/d/f"), at(w, "tree/d/f"));
+	assert_int_equal(rename(at(w, "tree/d/f"), at(w, "tree/d/g")), 0);
+	send(w, &close);
+	assert_int_equal(translate_settle(w->translate, clock_now(), BEGIN), 0);
+	assert_told(w, "write F tree/d/f\n");
+	assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+	assert_told(w, "look DB tree/d\n");
+	close.flags |= RECORD_HAS_STAT; /* nlink 0: there is nothing to look for */
+	send(w, &close);
+	assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+	assert_told(w, "write F tree/d/f\n");
+}
+
+static void an_open_file_is_looked_for_once(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/f"), at(w, "tree/f"));
+	assert_int_equal(unlink(at(w, "tree/f")), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(translate_open_files(w->translate, clock_now(), BEGIN), 0);
+		assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+	}
+	assert_told(w, "write F tree/f\nlook DB tree\n");
+}
+
+/* Written by one name, which is removed; the other name has the content. */
+static void the_other_hard_link(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	assert_int_equal(link(at(w, "tree/f"), at(w, "tree/g")), 0);
+	write_file(w, "tree/f");
+	assert_int_equal(w->seen.nlink, 2);
+	assert_int_equal(unlink(at(w, "tree/f")), 0);
+	name_call(w, RECORD_UNLINK, at(w, "tree/f"), "");
+	assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+	assert_told(w, "write F tree/f\nremove  tree/f\nlook DB tree\n");
+}
+
+/* O_TMPFILE, then a name by linkat(). */
+static void named_while_open(void **state)
+{
+	struct world *w = *state;
+	put(w, "outside/f");
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, w->tree, at(w, "outside/f"));
+	assert_int_equal(rename(at(w, "outside/f"), at(w, "tree/f")), 0);
+	struct record named =
+		file_record(w, RECORD_LINK, 0, -1, "/proc/self/fd/3", at(w, "tree/f"));
+	char to[128];
+	(void)snprintf(to, sizeof(to), "%s", at(w, "tree/f"));
+	named.path2 = span_str(to);
+	send(w, &named);
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/f"));
+	assert_told(w, "link  tree/f\nwrite F tree/f\n");
+}
+
+static void all_trees_after_a_loss(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(translate_rescan(w->translate, BEGIN), 0);
+	assert_told(w, "look DXSB tree\nlook DXSB other\n");
+}
+
+static void devices_of_the_trees(void **state)
+{
+	struct world *w = *state;
+	uint64_t devices[NAMES_DEVICES_MAX];
+	struct stat st;
+	size_t count;
+	assert_int_equal(stat(w->tree, &st), 0);
+	names_devices(w->names, devices, &count);
+	assert_true(count == 0 || devices[0] == st.st_dev);
+	assert_int_equal(rmdir(w->other), 0);
+	assert_int_equal(names_refresh(w->names), 0);
+	names_devices(w->names, devices, &count);
+	assert_int_equal(count, 0);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(plain_calls),
+		TEST(outside_and_excluded_is_dropped),
+		TEST(ids_are_the_same_at_a_replay),
+		TEST(trees_are_seen_by_every_way),
+		TEST(a_root_that_is_a_symlink),
+		TEST(odd_names),
+		TEST(longer_than_path_max),
+		TEST(shells_and_killed_jobs),
+		TEST(open_for_long),
+		TEST(renames),
+		TEST(renames_of_what_looks_old),
+		TEST(renames_over_borders),
+		TEST(renamed_while_open),
+		TEST(explained_a_moment_later),
+		TEST(moved_by_somebody_unseen),
+		TEST(an_open_file_is_looked_for_once),
+		TEST(the_other_hard_link),
+		TEST(named_while_open),
+		TEST(all_trees_after_a_loss),
+		TEST(devices_of_the_trees),
+	};
+	return cmocka_run_group_tests_name("translate", tests, NULL, NULL);
+}
