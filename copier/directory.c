@@ -15,9 +15,6 @@
 #include "core/clock.h"
 #include "core/path.h"
 
-#define TEMPORARY_AGE_NS ((int64_t)(3600 * CLOCK_S)) /* without an owner by then */
-#define TEMPORARY_TIME   11                          /* hex digits of its name */
-
 static bool within_limits(const struct change *order, const struct side_attr *s)
 {
 	return s->type != SIDE_FILE ||
@@ -38,21 +35,6 @@ static bool entry_differs(struct job *job, const struct side_attr *s, const stru
 	       (s->has_inode && s->nlink > 1);
 }
 
-/* A temporary name tells when it was made; its mtime may be the source's already. */
-static bool is_left_over(const struct job *job, struct span name, const struct side_attr *t)
-{
-	char digits[TEMPORARY_TIME + 1] = "";
-	if (name.len != 24 || t->type == SIDE_DIRECTORY) {
-		return false; /* .mirror, .mirror-gone, .mirror-links */
-	}
-	memcpy(digits, name.data + 8, TEMPORARY_TIME);
-	int64_t now_ns = (int64_t)clock_wall();
-	int64_t made_ns = (int64_t)(strtoull(digits, NULL, 16) * CLOCK_MS);
-	bool old = now_ns - made_ns > TEMPORARY_AGE_NS && now_ns - t->mtime_ns > TEMPORARY_AGE_NS;
-	/* carried off by our rename: whoever made it does not find it here */
-	return old || (job->moved && made_ns < job->moved_ns);
-}
-
 /* One name of a deep directory; s or t is NULL where that side lacks it. */
 static int deep_entry(
 	struct job *job, struct span name, const struct side_attr *s, const struct side_attr *t)
@@ -64,7 +46,7 @@ static int deep_entry(
 	}
 	if (tree_is_our_name(buf_span(&rel))) {
 		struct why ignored;
-		if (t && is_left_over(job, name, t)) {
+		if (t && temporary_is_left(job, name, t)) {
 			side_unlink(job->pair->target, buf_span(&rel), &ignored);
 		}
 		return 0;

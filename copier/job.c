@@ -82,6 +82,7 @@ int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_
 	change->time_ns = order->time_ns;
 	change->newer_ns = order->newer_ns;
 	change->older_ns = order->older_ns;
+	change->moved_ns = facts & CHANGE_DEEP ? job->moved_ns : 0;
 	if (path.failed || change_set(&change->path, buf_span(&path)) ||
 		change_set(&change->host, order->host) || change_set(&change->job, order->job)) {
 		change_destroy(change);
@@ -100,6 +101,7 @@ int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t
 	change->cause = job->order->id;
 	change->facts |= facts;
 	change->attempt = attempt;
+	change->moved_ns = job->moved_ns;
 	if (!pause_ns) {
 		change->time_ns = clock_wall(); /* it is changing: wait until it is quiet again */
 	}

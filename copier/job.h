@@ -49,7 +49,8 @@ struct job {
 	struct receipt_work work;
 	bool blocked;     /* failed for a reason that lies in the tree, not in this path */
 	bool moved;       /* its entry was moved here by this very order */
-	int64_t moved_ns; /* then: when, wall clock */
+	int64_t moved_ns; /* wall clock of that, or of an ancestor's move; temporary names made
+			   * before have lost their owner */
 	bool live;        /* published a prefix of a file that keeps changing */
 	struct follow *follows;
 	size_t follow_count, follow_room;

@@ -13,11 +13,8 @@
 #include "reconcile.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
-#include "core/clock.h"
 #include "core/path.h"
 #include "guard.h"
 #include "side/compare.h"
@@ -44,15 +41,6 @@ bool same_content(const struct pair *pair, const struct side_attr *s, const stru
 		return false;
 	}
 	return same_mtime(pair, s, t);
-}
-
-void temporary_name(struct span rel, struct buf *ret)
-{
-	uint32_t random = 0;
-	ssize_t got = getrandom(&random, sizeof(random), 0);
-	(void)got; /* a few bytes never fail once the pool is up */
-	path_join(ret, path_parent(rel), SPAN(".mirror-"));
-	buf_printf(ret, "%011" PRIx64 "%05x", clock_wall() / CLOCK_MS, random & 0xfffff);
 }
 
 int guarded(struct job *job)
@@ -111,13 +99,17 @@ static int make_parents(struct job *job, size_t missing_len)
 
 /*
  * An order that was begun before, here or by a copier that died, may have changed entries of any
- * directory on its way without telling: all of them are looked at once more.
+ * directory on its way without telling: all of them are looked at once more.  The copier that
+ * died has left a temporary name, too.
  */
-static int touch_above(struct job *job)
+static int clear_up(struct job *job)
 {
 	int r = 0;
 	if (!job->again && !job->order->attempt) {
 		return 0;
+	}
+	if (job->again && job->rel.len) {
+		r = temporary_sweep(job);
 	}
 	for (struct span rel = job->rel; r == 0 && rel.len; rel = path_parent(rel)) {
 		r = job_touched(job, rel);
@@ -231,11 +223,12 @@ int reconcile(struct job *job)
 		return r;
 	}
 	job->force = job->order->facts & CHANGE_FORCE;
+	job->moved_ns = job->order->moved_ns;
 	r = parents_ready(job);
 	if (r) {
 		return r == PARENTS_ELSEWHERE ? 0 : r;
 	}
-	r = touch_above(job);
+	r = clear_up(job);
 	if (r == 0) {
 		r = look(job, job->pair->source, job->rel, &s);
 	}

@@ -54,8 +54,12 @@ bool same_mtime(const struct pair *pair, const struct side_attr *s, const struct
 int copy_xattrs(struct job *job);
 /* Whether T may be taken for S without reading: size, and mtime as exact as both sides know. */
 bool same_content(const struct pair *pair, const struct side_attr *s, const struct side_attr *t);
-/* ".mirror-", the millisecond of now in 11 hex digits, and 5 random ones, beside rel. */
+/* temporary.c: a name beside rel that nobody else uses */
 void temporary_name(struct span rel, struct buf *ret);
+/* Whether T's temporary name of the order's directory will not be finished by anybody. */
+bool temporary_is_left(const struct job *job, struct span name, const struct side_attr *t);
+/* Removes what an interrupted try of the order's own path has left. */
+int temporary_sweep(struct job *job);
 /* guard_look() in the middle of a job: what fails is the tree, not this path. */
 int guarded(struct job *job);
 /* After -EACCES: gives the target directory of rel to its owner for now; true: try again. */

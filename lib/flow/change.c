@@ -181,6 +181,7 @@ struct change *change_copy(const struct change *change)
 	copy->attempt = change->attempt;
 	copy->newer_ns = change->newer_ns;
 	copy->older_ns = change->older_ns;
+	copy->moved_ns = change->moved_ns;
 	return STEAL(copy);
 }
 
@@ -239,6 +240,9 @@ int change_merge(struct change *into, const struct change *earlier)
 	if (into->attempt < earlier->attempt) {
 		into->attempt = earlier->attempt;
 	}
+	if (into->moved_ns < earlier->moved_ns) {
+		into->moved_ns = earlier->moved_ns;
+	}
 	return copy_pairs(into, earlier);
 }
 
@@ -263,6 +267,7 @@ bool change_covers(const struct change *later, const struct change *earlier)
 	       merged_facts(later->facts, earlier->facts) == later->facts &&
 	       wider(later->newer_ns, earlier->newer_ns, false) == later->newer_ns &&
 	       wider(later->older_ns, earlier->older_ns, true) == later->older_ns &&
+	       later->moved_ns >= earlier->moved_ns &&
 	       (later->op != CHANGE_LOOK || earlier->op == CHANGE_LOOK) &&
 	       covers_pairs(later, earlier);
 }

@@ -115,6 +115,7 @@ struct change {
 	struct change_seen seen;
 	unsigned attempt;           /* how often this has been tried and failed */
 	int64_t newer_ns, older_ns; /* bulk: only files with mtime in (newer, older]; 0: no limit */
+	int64_t moved_ns;           /* deep: a rename at the target brought it here then, or 0 */
 	struct span host;           /* where the change was made */
 	struct span program;
 	struct span job; /* batch job's id, or empty */
@@ -141,8 +142,8 @@ int change_add_pair(struct change *change, struct span from, struct span to);
  * Makes `into` ask for everything that both ask for; it must be the later one.  Identity, cause
  * and time stay those of `into`, and so do op, seen, link and origin, except that a LOOK, which
  * tells nothing of the kind, takes them over from an `earlier` that is not one.  Limits become the
- * wider ones (none, if either has none), attempt the larger one.  Merging twice changes nothing.
- * Returns 0 or -ENOMEM.
+ * wider ones (none, if either has none), attempt and moved_ns the larger ones.  Merging twice
+ * changes nothing. Returns 0 or -ENOMEM.
  */
 int change_merge(struct change *into, const struct change *earlier);
 

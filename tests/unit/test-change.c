@@ -91,6 +91,11 @@ static void limits_widen(void **state)
 	assert_int_equal(change_merge(a, b), 0);
 	assert_int_equal(a->newer_ns, 0);
 	assert_int_equal(a->older_ns, 200);
+	b->moved_ns = 7;
+	assert_false(change_covers(a, b));
+	assert_int_equal(change_merge(a, b), 0);
+	assert_int_equal(a->moved_ns, 7);
+	assert_true(change_covers(a, b));
 	change_destroy(a);
 	change_destroy(b);
 }

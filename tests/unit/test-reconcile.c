@@ -726,6 +726,60 @@ static void nothing_is_left_of_a_failed_copy(void **state)
 	assert_mirrored();
 }
 
+/* What a copier that works on rel would have called its temporary name. */
+static char *temporary_of(const char *rel)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	temporary_name(span_str(rel), &name);
+	return at("t", name.data);
+}
+
+static void leave(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+/* A copier works below a directory that another one moves meanwhile. */
+static void names_that_a_rename_carries_off_are_removed(void **state)
+{
+	(void)state;
+	mkdir(at("s", "a"), 0700);
+	mkdir(at("s", "a/b"), 0700);
+	mkdir(at("s", "a/b/c"), 0700);
+	put("a/b/c/f", "f");
+	mirror_all();
+	leave(temporary_of("a/b/c/f"));
+	leave(temporary_of("a/g"));
+	usleep(2000); /* names tell the millisecond */
+	rename(at("s", "a"), at("s", "z"));
+	hint_pair(CHANGE_AWAY, "a", "a", "z", 0);
+	hint_pair(CHANGE_RENAME, "z", "a", "z", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void names_of_a_copier_that_died_are_removed(void **state)
+{
+	(void)state;
+	mkdir(at("s", "a"), 0700);
+	put("a/f", "f");
+	mirror_all();
+	leave(temporary_of("a/f"));
+	char other[PATH_ROOM];
+	strcpy(other, temporary_of("a/other"));
+	leave(other);
+	w.again = true;
+	hint(CHANGE_WRITE, "a/f", CHANGE_FORCE);
+	assert_int_equal(carry_out(0), 0);
+	w.again = false;
+	assert_int_equal(access(other, F_OK), 0); /* its owner may live */
+	unlink(other);
+	carry_out_all();
+	assert_mirrored();
+}
+
 /* link and unlink are how some programs rename. */
 static void a_linked_name_is_another_file(void **state)
 {
@@ -1014,6 +1068,8 @@ int main(int argc, char **argv)
 		CASE(purging_keeps_to_its_rules),
 		CASE(link_groups_outlive_a_remount),
 		CASE(nothing_is_left_of_a_failed_copy),
+		CASE(names_that_a_rename_carries_off_are_removed),
+		CASE(names_of_a_copier_that_died_are_removed),
 		CASE(a_linked_name_is_another_file),
 		CASE(links_are_repaired),
 		CASE(large_copies_let_the_loop_turn),
