@@ -54,21 +54,20 @@ static int deep_entry(
 	if (tree_excludes(job->pair->tree, buf_span(&rel))) {
 		return 0;
 	}
-	if (!s) {
-		bool remove = job->order->facts & CHANGE_DELETE;
-		return remove ? job_follow(job, buf_span(&rel), job_inherited(job), 0) : 0;
-	}
-	if (s->type == SIDE_DIRECTORY) {
-		return job_follow(job, buf_span(&rel), CHANGE_DEEP | job_inherited(job), 0);
-	}
-	if (!within_limits(job->order, s)) {
+	if (!s && !(job->order->facts & CHANGE_DELETE)) {
 		return 0;
 	}
-	if (t && !entry_differs(job, s, t)) {
+	/* also where only T has a directory: by then S may have one again, which is another */
+	bool is_directory = (s && s->type == SIDE_DIRECTORY) || (t && t->type == SIDE_DIRECTORY);
+	if (s && !is_directory && !within_limits(job->order, s)) {
+		return 0;
+	}
+	if (s && t && !is_directory && !entry_differs(job, s, t)) {
 		job->work.unchanged++;
 		return 0;
 	}
-	return job_follow(job, buf_span(&rel), job_inherited(job), 0);
+	return job_follow(
+		job, buf_span(&rel), (is_directory ? CHANGE_DEEP : 0) | job_inherited(job), 0);
 }
 
 static int span_order(struct span a, struct span b)
@@ -124,7 +123,7 @@ static int make_directory(struct job *job, const struct side_attr *s)
 int entry_directory(struct job *job, const struct side_attr *s)
 {
 	struct side_attr t;
-	bool is_deep = job->order->facts & CHANGE_DEEP;
+	bool is_deep = (job->order->facts & CHANGE_DEEP) || job->detached;
 	int r = look(job, job->pair->target, job->rel, &t);
 	bool there = t.type == SIDE_DIRECTORY;
 	if (r == 0 && t.type != SIDE_NONE && !there) {

@@ -97,6 +97,7 @@ static void job_begin(struct errand *errand, bool again)
 		.order = errand->order,
 		.rel = before.rel,
 		.again = again,
+		.detached = before.detached || again,
 		.follows = before.follows,
 		.follow_count = before.follow_count,
 		.follow_room = before.follow_room,

@@ -6,9 +6,12 @@
  *   wait until S is older than the tick of its clock   or a write while we read could leave the
  *                                                      same mtime
  *   open S, fstat  ->  make temporary  ->  copy data, not holes  ->  size, mode, mtime
+ *   wait until the second is over for which T's mtime will stand
  *   look at S by path: same inode, size, mtime, ctime?  no: throw away, try again
- *   rename over T, and once the second is over for which T's mtime stands, look once more:
- *                                                      a change since then is a change again
+ *   rename over T, look once more:                     a change since then is a change again
+ *
+ * So no file at the target, whatever its name becomes there, has the size and mtime of a version of
+ * S that it does not hold.
  *
  * A file that never holds still is published all the same after some rounds, as long as it was
  * when it was opened: a log's readers get a prefix of it.  The receipt says `live`.
@@ -248,6 +251,7 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 
 	int r = fill_temporary(copy, buf_span(&temporary));
 	if (r == 0) {
+		wait_for_second(job, &copy->s);
 		r = look(job, pair->source, job->rel, &now);
 	}
 	if (r == 0 && !held_still(&copy->s, &now)) {
@@ -266,7 +270,6 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 static int look_again(struct job *job, const struct side_attr *before)
 {
 	struct side_attr now;
-	wait_for_second(job, before);
 	int r = look(job, job->pair->source, job->rel, &now);
 	if (r == 0 && !held_still(before, &now)) {
 		r = job_follow_order(job, CHANGE_FORCE, job->order->attempt, 0);

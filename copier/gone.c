@@ -99,6 +99,7 @@ int detach(struct job *job, struct span rel)
 		return r == -ENOENT ? 0 : r; /* gone by itself */
 	}
 	job->work.removals++;
+	job->detached = true;
 	return job_touched(job, rel);
 }
 

@@ -99,7 +99,7 @@ int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t
 	}
 	change->id = job_ident(job);
 	change->cause = job->order->id;
-	change->facts |= facts;
+	change->facts |= facts | (job->detached ? CHANGE_DEEP : 0);
 	change->attempt = attempt;
 	change->moved_ns = job->moved_ns;
 	if (!pause_ns) {

@@ -51,6 +51,8 @@ struct job {
 	bool moved;       /* its entry was moved here by this very order */
 	int64_t moved_ns; /* wall clock of that, or of an ancestor's move; temporary names made
 			   * before have lost their owner */
+	bool detached;    /* it, or a try before it, may have taken a directory away in whose place
+			   * S has another by now: that one is deep */
 	bool live;        /* published a prefix of a file that keeps changing */
 	struct follow *follows;
 	size_t follow_count, follow_room;

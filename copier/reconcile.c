@@ -132,7 +132,7 @@ static int parents_ready(struct job *job)
 		r = guarded(job);
 		if (r == 0) {
 			r = job_follow(job, span_of(parent.data, bad_len),
-				job_inherited(job) | CHANGE_DELETE,
+				job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE,
 				job_doubts(job) ? pair->config->settle_ns : 0);
 		}
 		return r < 0 ? r : PARENTS_ELSEWHERE;

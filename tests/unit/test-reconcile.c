@@ -108,7 +108,11 @@ static int collect(void *arg, struct follow *follows, size_t count, struct why *
 
 static void work(void *arg)
 {
-	struct job job = {.pair = &w.pair, .order = w.order, .again = w.again, .publish = collect};
+	struct job job = {.pair = &w.pair,
+		.order = w.order,
+		.again = w.again,
+		.detached = w.again,
+		.publish = collect};
 	(void)arg;
 	config_tree(&w.config, w.order->path, &job.rel);
 	w.result = reconcile(&job);
@@ -726,6 +730,57 @@ static void nothing_is_left_of_a_failed_copy(void **state)
 	assert_mirrored();
 }
 
+/* The listing shows b/h as too much; before that is looked at, S has another b/h. */
+static void a_new_directory_is_not_the_old_one(void **state)
+{
+	(void)state;
+	mkdir(at("s", "b"), 0700);
+	mkdir(at("s", "b/h"), 0700);
+	put("b/h/old", "old");
+	mirror_all();
+	rename(at("s", "b"), at("s", "../elsewhere"));
+	mkdir(at("s", "b"), 0700);
+	hint_pair(CHANGE_AWAY, "b", "b", "elsewhere", 0);
+	assert_int_equal(carry_out(0), 0);
+	mkdir(at("s", "b/h"), 0700);
+	put("b/h/new", "new");
+	hint(CHANGE_MKDIR, "b/h", 0);
+	hint(CHANGE_WRITE, "b/h/new", CHANGE_FORCE);
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* The order for p/x finds no p in S and asks for p; before that is looked at, S has another p. */
+static void an_entry_goes_although_its_directory_came_back(void **state)
+{
+	(void)state;
+	mkdir(at("s", "p"), 0700);
+	put("p/x", "x");
+	mirror_all();
+	unlink(at("s", "p/x"));
+	rmdir(at("s", "p"));
+	hint(CHANGE_REMOVE, "p/x", 0);
+	assert_int_equal(carry_out(0), 0);
+	mkdir(at("s", "p"), 0700);
+	hint(CHANGE_LOOK, "", 0);
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* A copier detached p with p/x in it, which had its own order a moment ago, and died. */
+static void what_was_detached_along_comes_back(void **state)
+{
+	(void)state;
+	mkdir(at("s", "p"), 0700);
+	put("p/x", "x");
+	w.again = true;
+	hint(CHANGE_RMDIR, "p", 0);
+	assert_int_equal(carry_out(0), 0);
+	w.again = false;
+	carry_out_all();
+	assert_mirrored();
+}
+
 /* What a copier that works on rel would have called its temporary name. */
 static char *temporary_of(const char *rel)
 {
@@ -1068,6 +1123,9 @@ int main(int argc, char **argv)
 		CASE(purging_keeps_to_its_rules),
 		CASE(link_groups_outlive_a_remount),
 		CASE(nothing_is_left_of_a_failed_copy),
+		CASE(a_new_directory_is_not_the_old_one),
+		CASE(an_entry_goes_although_its_directory_came_back),
+		CASE(what_was_detached_along_comes_back),
 		CASE(names_that_a_rename_carries_off_are_removed),
 		CASE(names_of_a_copier_that_died_are_removed),
 		CASE(a_linked_name_is_another_file),
