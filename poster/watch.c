@@ -2,15 +2,13 @@
 #include "poster/watch.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "core/cleanup.h"
 #include "core/clock.h"
+#include "core/pid.h"
 #include "flow/map.h"
 
 /* Clocks tick in hundredths, and wall clocks are corrected a little. */
@@ -71,41 +69,10 @@ void watch_destroy(struct watch *watch)
 	free(watch);
 }
 
-/* Field 22 of /proc/PID/stat, in ticks since boot; 0: gone or a zombie. */
-static uint64_t started_ticks(uint32_t pid)
-{
-	char path[32], text[1024];
-	(void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (len <= 0) {
-		return 0;
-	}
-	text[len] = '\0';
-	char *at = strrchr(text, ')'); /* the name may hold anything */
-	if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X') {
-		return 0;
-	}
-	for (int field = 2; field < 22 && at; field++) {
-		at = strchr(at + 1, ' ');
-	}
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}
-
-uint64_t watch_started_ns(uint32_t pid)
-{
-	struct timespec up;
-	uint64_t ticks = started_ticks(pid);
-	clock_gettime(CLOCK_BOOTTIME, &up);
-	uint64_t up_ns = (uint64_t)up.tv_sec * CLOCK_S + (uint64_t)up.tv_nsec;
-	return ticks ? clock_wall() - up_ns + ticks * (CLOCK_S / (uint64_t)sysconf(_SC_CLK_TCK))
-		     : 0;
-}
-
 static bool is_dead(const struct watched *watched)
 {
-	uint64_t started_ns = watch_started_ns(watched->pid);
-	return started_ns == 0 || started_ns > watched->since_ns + SLACK_NS;
+	uint64_t started_ns = pid_started_ns(watched->pid);
+	return pid_is_gone(watched->pid) || started_ns > watched->since_ns + SLACK_NS;
 }
 
 static void has_died(struct watched *watched)

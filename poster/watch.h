@@ -27,6 +27,3 @@ void watch_destroy(struct watch *watch);
 int watch_add(struct watch *watch, uint32_t pid, uint64_t since_ns);
 /* Once a second: finds the dead among those without a descriptor; forgets those not `wanted`. */
 void watch_sweep(struct watch *watch, bool (*wanted)(void *arg, uint32_t pid));
-
-/* When the process began (wall clock); 0: it is gone, or a zombie. */
-uint64_t watch_started_ns(uint32_t pid);

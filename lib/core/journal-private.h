@@ -2,11 +2,9 @@
 /* What journal-file.c (files) and journal-reader.c (records) share.  Not for others. */
 #pragma once
 
+#include "core/atomic.h"
 #include "core/journal-ring.h"
 #include "core/why.h"
-
-#define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
-#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
 
 struct journal {
 	struct journal_ring *ring;

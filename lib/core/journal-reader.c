@@ -15,55 +15,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "core/cleanup.h"
 #include "core/clock.h"
+#include "core/pid.h"
 
 #define POSITION_F "position %" PRIu64
 
 /* ---- who lives --------------------------------------------------------------------------- */
-
-/* When the process began, in clock ticks since boot; 0 where it is gone or a zombie. */
-static uint64_t process_started(uint32_t pid)
-{
-	char path[32], text[1024], *end;
-	(void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (len <= 0) {
-		return 0;
-	}
-	text[len] = '\0';
-	char *at = strrchr(text, ')'); /* the name may hold anything */
-	if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X') {
-		return 0;
-	}
-	for (int field = 2; field < 22 && at; field++) {
-		at = strchr(at + 1, ' ');
-	}
-	return at ? strtoull(at + 1, &end, 10) : 0;
-}
-
-/* The wall time at which a process with this start began; exact to some hundredths of a second. */
-static uint64_t started_wall_ns(uint64_t ticks)
-{
-	struct timespec boot;
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	uint64_t up_ns = (uint64_t)boot.tv_sec * CLOCK_S + (uint64_t)boot.tv_nsec;
-	return clock_wall() - up_ns + ticks * (CLOCK_S / (uint64_t)sysconf(_SC_CLK_TCK));
-}
-
-static bool is_gone(uint32_t pid)
-{
-	return pid == 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH) || process_started(pid) == 0;
-}
 
 /* A time at which the claim at position had already been made, or 0. */
 static uint64_t claimed_before_ns(const struct journal *journal, uint64_t position, uint64_t units)
@@ -80,18 +40,19 @@ static uint64_t claimed_before_ns(const struct journal *journal, uint64_t positi
 static bool owner_is_dead(struct journal *journal, uint64_t position, uint64_t word)
 {
 	uint32_t pid = word_pid(word);
-	uint64_t started = is_gone(pid) ? 0 : process_started(pid);
-	if (started == 0) {
+	uint64_t started = pid_started_ticks(pid);
+	if (pid_is_gone(pid)) {
 		return true;
 	}
-	if (journal->stuck.position != position || journal->stuck.pid != pid) {
+	if (journal->stuck.position != position || journal->stuck.pid != pid ||
+		journal->stuck.started == 0) {
 		journal->stuck.position = position;
 		journal->stuck.pid = pid;
 		journal->stuck.started = started;
 	}
 	uint64_t before_ns = claimed_before_ns(journal, position, word_units(word));
-	return journal->stuck.started != started ||
-	       (before_ns != 0 && started_wall_ns(started) > before_ns + CLOCK_S);
+	return (started != 0 && journal->stuck.started != started) ||
+	       (before_ns != 0 && pid_started_ns(pid) > before_ns + CLOCK_S);
 }
 
 /* ---- decoding ---------------------------------------------------------------------------- */
@@ -152,7 +113,7 @@ static bool next_left_draft(struct journal *journal, struct record *ret)
 		struct journal_draft *draft = ring_draft(journal->ring, i);
 		uint64_t owner = LOAD(draft->owner);
 		uint32_t pid = (uint32_t)(owner >> 2);
-		if (owner == DRAFT_FREE || journal->handed[i] || !is_gone(pid)) {
+		if (owner == DRAFT_FREE || journal->handed[i] || !pid_is_gone(pid)) {
 			continue;
 		}
 		*ret = (struct record){.pid = pid, .fd = -1};
@@ -187,8 +148,7 @@ static void free_handed_drafts(struct journal *journal, uint64_t position)
 static void help_head(struct journal *journal, uint64_t position, uint64_t next)
 {
 	if (!journal->peeking) {
-		__atomic_compare_exchange_n(&journal->ring->head, &position, next, false,
-			__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+		atomic_swap(&journal->ring->head, &position, next);
 	}
 }
 
@@ -264,10 +224,9 @@ static bool overtaken(struct journal *journal)
 static void count_damaged(struct journal *journal)
 {
 	if (!journal->peeking) {
-		__atomic_fetch_add(&journal->ring->dropped, 1, __ATOMIC_ACQ_REL);
+		ADD(journal->ring->dropped, 1);
 		uint64_t none = 0, since_ns = journal->last_time_ns ? journal->last_time_ns : 1;
-		__atomic_compare_exchange_n(&journal->ring->dropped_since_ns, &none, since_ns,
-			false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+		atomic_swap(&journal->ring->dropped_since_ns, &none, since_ns);
 	}
 }
 
@@ -289,7 +248,7 @@ static int step(struct journal *journal, enum ring_state state, uint64_t end, st
 			count_damaged(journal);
 		}
 	} else if (!journal->peeking) {
-		__atomic_fetch_add(&journal->ring->torn, 1, __ATOMIC_ACQ_REL);
+		ADD(journal->ring->torn, 1);
 	}
 	journal->cursor = end;
 	ret->position = at;
@@ -339,7 +298,7 @@ void journal_release(struct journal *journal, uint64_t position)
 	STORE(ring->releasing, position);
 	for (uint64_t at = tail; at < position; at += RING_UNIT) {
 		uint64_t word = ring_word((ring_lap(ring, at) + 1) & 0x3fffffff, 0, 0, RING_FREE);
-		__atomic_store_n((uint64_t *)ring_at(ring, at), word, __ATOMIC_RELAXED);
+		STORE(*(uint64_t *)ring_at(ring, at), word);
 	}
 	STORE(ring->tail, position);
 }
@@ -377,7 +336,6 @@ void journal_facts(const struct journal *journal, struct journal_facts *ret)
 		.dropped = LOAD(ring->dropped),
 		.dropped_since_ns = LOAD(ring->dropped_since_ns),
 		.torn = LOAD(ring->torn),
-		.trouble = LOAD(ring->trouble),
 		.reader_pid = journal_reader_pid(journal)};
 }
 

@@ -15,25 +15,16 @@
 #include <stdatomic.h>
 #include <limits.h>
 
+#include "core/atomic.h"
 #include "core/raw.h"
 
-#define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
-#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
-#define ADD(place, value)   __atomic_fetch_add(&(place), (value), __ATOMIC_ACQ_REL)
-
 #define TURN_NS UINT64_C(30000000000)
-
-static bool swap(uint64_t *place, uint64_t *expected, uint64_t desired)
-{
-	return __atomic_compare_exchange_n(
-		place, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-}
 
 static void count_drop(struct journal_ring *ring, uint64_t time_ns)
 {
 	uint64_t none = 0;
 	ADD(ring->dropped, 1);
-	swap(&ring->dropped_since_ns, &none, time_ns ? time_ns : 1);
+	atomic_swap(&ring->dropped_since_ns, &none, time_ns ? time_ns : 1);
 }
 
 /* ---- attach ------------------------------------------------------------------------------ */
@@ -154,7 +145,7 @@ static bool takes_turn(uint64_t *turn_ns, uint64_t time_ns)
 {
 	uint64_t last_ns = LOAD(*turn_ns);
 	bool is_over = time_ns < last_ns || time_ns - last_ns >= TURN_NS;
-	return is_over && swap(turn_ns, &last_ns, time_ns);
+	return is_over && atomic_swap(turn_ns, &last_ns, time_ns);
 }
 
 bool journal_calls_reader(struct journal_writer *writer, const char *directory, uint64_t time_ns)
@@ -172,7 +163,7 @@ bool journal_calls_reader(struct journal_writer *writer, const char *directory, 
 
 static void advance(struct journal_ring *ring, uint64_t head, uint64_t units)
 {
-	swap(&ring->head, &head, head + units * RING_UNIT);
+	atomic_swap(&ring->head, &head, head + units * RING_UNIT);
 }
 
 /* Whether units from head on are not yet free.  tail is read again before that is believed. */
@@ -195,7 +186,7 @@ static int claim(struct journal_ring *ring, uint32_t owner, uint64_t units, uint
 		}
 		uint64_t seen = ring_word(lap, 0, 0, RING_FREE);
 		uint64_t mine = ring_word(lap, owner, units, RING_CLAIMED);
-		if (swap((uint64_t *)ring_at(ring, head), &seen, mine)) {
+		if (atomic_swap((uint64_t *)ring_at(ring, head), &seen, mine)) {
 			advance(ring, head, units);
 			*ret_position = head;
 			return 0;
@@ -305,11 +296,6 @@ bool journal_wants_device(const struct journal_writer *writer, uint64_t dev)
 	return count == 0;
 }
 
-void journal_count_trouble(struct journal_writer *writer)
-{
-	ADD(writer->ring->trouble, 1);
-}
-
 void journal_count_loss(struct journal_writer *writer, uint64_t time_ns)
 {
 	count_drop(writer->ring, time_ns);
@@ -329,7 +315,7 @@ struct journal_draft *journal_draft_take(struct journal_writer *writer, uint32_t
 		struct journal_draft *draft = ring_draft(writer->ring, (first + i) % count);
 		uint64_t expected = DRAFT_FREE;
 		if (LOAD(draft->owner) == DRAFT_FREE &&
-			swap(&draft->owner, &expected, (uint64_t)pid << 2 | DRAFT_TAKEN)) {
+			atomic_swap(&draft->owner, &expected, (uint64_t)pid << 2 | DRAFT_TAKEN)) {
 			return draft;
 		}
 	}

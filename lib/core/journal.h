@@ -17,7 +17,8 @@
  *
  * A process can be killed after a call by name took effect and before its record is appended.
  * Such calls are announced in a draft first; journal_next() hands out what dead processes left
- * there as if they had appended it (position and end are then where reading stands).
+ * there as if they had appended it (position and end are then where reading stands), perhaps before
+ * the last that they did append, and perhaps beside it.
  *
  * journal.c and journal-first.c (writer) compile without libc, for the shim; journal-reader.c and
  * journal-file.c have the rest.
@@ -140,8 +141,6 @@ int journal_append(struct journal_writer *writer, const struct record *record);
 /* Whether a file on this device can be of interest to the reader. */
 bool journal_wants_device(const struct journal_writer *writer, uint64_t dev);
 
-/* Counts something that went wrong in a shim; shown by the tools. */
-void journal_count_trouble(struct journal_writer *writer);
 /* A change could not be recorded at all: counts it as dropped, so that a rescan follows. */
 void journal_count_loss(struct journal_writer *writer, uint64_t time_ns);
 
@@ -215,7 +214,6 @@ struct journal_facts {
 	uint64_t dropped;          /* records that found the ring full, ever */
 	uint64_t dropped_since_ns; /* wall time of the first one not yet acknowledged, or 0 */
 	uint64_t torn;             /* records whose writer died while writing, ever */
-	uint64_t trouble;          /* what shims could not record, ever */
 	uint32_t reader_pid;       /* 0: none alive */
 };
 void journal_facts(const struct journal *journal, struct journal_facts *ret);

@@ -35,9 +35,8 @@ static int print_facts(const struct journal *journal)
 	struct journal_facts facts;
 	journal_facts(journal, &facts);
 	(void)printf("{\"head\":%" PRIu64 ",\"released\":%" PRIu64 ",\"dropped\":%" PRIu64
-		     ",\"torn\":%" PRIu64 ",\"trouble\":%" PRIu64 ",\"reader\":%" PRIu32 "}\n",
-		facts.head, facts.released, facts.dropped, facts.torn, facts.trouble,
-		facts.reader_pid);
+		     ",\"torn\":%" PRIu64 ",\"reader\":%" PRIu32 "}\n",
+		facts.head, facts.released, facts.dropped, facts.torn, facts.reader_pid);
 	return 0;
 }
 

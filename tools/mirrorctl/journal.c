@@ -33,11 +33,11 @@ static void print_header(const char *directory, const struct journal_facts *fact
 	if (facts->reader_pid) {
 		(void)snprintf(reader, sizeof(reader), "reader pid %" PRIu32, facts->reader_pid);
 	}
-	printf("%s%s%s: %s of %s (%.0f %%), %s; dropped %s, torn %s, trouble %s\n",
+	printf("%s%s%s: %s of %s (%.0f %%), %s; dropped %s, torn %s\n",
 		term_style(stdout, STYLE_BOLD), directory, term_style(stdout, STYLE_NONE),
 		units_bytes(used), units_bytes(facts->size_bytes),
 		100.0 * (double)used / (double)(facts->size_bytes ? facts->size_bytes : 1), reader,
-		units_count(facts->dropped), units_count(facts->torn), units_count(facts->trouble));
+		units_count(facts->dropped), units_count(facts->torn));
 	if (facts->dropped_since_ns) {
 		printf("  full since %s: a rescan will make good what was dropped\n",
 			units_time(facts->dropped_since_ns));
@@ -47,12 +47,12 @@ static void print_header(const char *directory, const struct journal_facts *fact
 static void print_header_json(const char *directory, const struct journal_facts *facts)
 {
 	CLEANUP(control_drop)
-	json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", "journal",
+	json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "journal",
 		control_text(directory), "size_bytes", (json_int_t)facts->size_bytes, "head",
 		(json_int_t)facts->head, "released", (json_int_t)facts->released, "dropped",
 		(json_int_t)facts->dropped, "dropped_since",
 		(double)facts->dropped_since_ns / (double)CLOCK_S, "torn", (json_int_t)facts->torn,
-		"trouble", (json_int_t)facts->trouble, "reader_pid", (json_int_t)facts->reader_pid);
+		"reader_pid", (json_int_t)facts->reader_pid);
 	(void)json_dumpf(object, stdout, JSON_COMPACT);
 	(void)putchar('\n');
 }

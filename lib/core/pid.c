@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fields 3 (state) and 22 (start) of /proc/PID/stat; the name in field 2 may hold anything. */
+#include "core/pid.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/clock.h"
+
+#define STAT_BYTES 1024
+
+/* Field 3 and what follows it, or NULL. */
+static const char *read_state(uint32_t pid, char text[STAT_BYTES])
+{
+	char path[32];
+	(void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : read(fd, text, STAT_BYTES - 1);
+	if (len <= 0) {
+		return NULL;
+	}
+	text[len] = '\0';
+	const char *end = strrchr(text, ')');
+	return end && end[1] == ' ' ? end + 2 : NULL;
+}
+
+static bool is_over(const char *state)
+{
+	return state[0] == 'Z' || state[0] == 'X';
+}
+
+bool pid_is_gone(uint32_t pid)
+{
+	char text[STAT_BYTES];
+	if (pid == 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH)) {
+		return true;
+	}
+	const char *state = read_state(pid, text);
+	return state && is_over(state);
+}
+
+uint64_t pid_started_ticks(uint32_t pid)
+{
+	char text[STAT_BYTES];
+	const char *at = read_state(pid, text);
+	if (!at || is_over(at)) {
+		return 0;
+	}
+	for (int field = 3; field < 22 && at; field++) {
+		at = strchr(at + 1, ' ');
+	}
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+uint64_t pid_started_ns(uint32_t pid)
+{
+	struct timespec up;
+	uint64_t ticks = pid_started_ticks(pid);
+	clock_gettime(CLOCK_BOOTTIME, &up);
+	uint64_t up_ns = (uint64_t)up.tv_sec * CLOCK_S + (uint64_t)up.tv_nsec;
+	return ticks ? clock_wall() - up_ns + ticks * (CLOCK_S / (uint64_t)sysconf(_SC_CLK_TCK))
+		     : 0;
+}

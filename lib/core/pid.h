@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether another process lives, and since when: pids are used again.
+ *
+ * Nothing here keeps a process from dying right after the answer.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* It executes nothing any more: gone, or a zombie.  Where /proc tells nothing, kill() decides. */
+bool pid_is_gone(uint32_t pid);
+/* Began at this tick since boot, to be compared; 0: gone, or not known. */
+uint64_t pid_started_ticks(uint32_t pid);
+/* The same by the wall clock, exact to some hundredths of a second; 0: gone, or not known. */
+uint64_t pid_started_ns(uint32_t pid);
