@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -618,153 +617,6 @@ static void bad_sizes(void **state)
 	assert_int_equal(journal_peek("/nonexistent", &journal, &why), -ENOENT);
 }
 
-/* ---- torture ----------------------------------------------------------------------------- */
-
-/*
- * Writers append as fast as they can and are killed at random.  Each numbers its records and
- * counts in shared memory before and after each append, so the reader knows exactly which records
- * must come (both counted), may come (one counted) and must not.
- */
-#define WRITERS 6
-
-struct tally {
-	uint32_t pid;
-	uint64_t begun, done;
-};
-
-static uint64_t noise(uint64_t *seed)
-{
-	*seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return *seed >> 33;
-}
-
-static void fill_path(char *path, size_t len, uint64_t seed)
-{
-	for (size_t i = 0; i < len; i++) {
-		path[i] = (char)('a' + noise(&seed) % 26);
-	}
-}
-
-static void write_for_ever(struct tally *tally)
-{
-	struct journal_writer writer = {0};
-	char path[900];
-	uint64_t seed = (uint64_t)getpid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (journal_attach(&writer, directory) < 0) {
-		_exit(1);
-	}
-	struct record put = sample("");
-	for (uint64_t n = 1;; n++) {
-		put.size_bytes = n;
-		put.time_ns = clock_wall();
-		put.path = span_of(path, noise(&seed) % sizeof(path));
-		fill_path(path, put.path.len, put.pid + n);
-		__atomic_store_n(&tally->begun, n, __ATOMIC_SEQ_CST);
-		while (journal_append(&writer, &put) == JOURNAL_FULL) {
-			usleep(50);
-		}
-		__atomic_store_n(&tally->done, n, __ATOMIC_SEQ_CST);
-	}
-}
-
-static void start_writer(struct tally *tally)
-{
-	memset(tally, 0, sizeof(*tally));
-	pid_t pid = fork();
-	if (pid == 0) {
-		write_for_ever(tally);
-	}
-	tally->pid = (uint32_t)pid;
-}
-
-struct reading {
-	struct tally *tallies; /* shared */
-	uint64_t seen[WRITERS];
-	uint64_t records, kills;
-};
-
-static void check_record(struct reading *reading, const struct record *got)
-{
-	char path[900];
-	size_t i = 0;
-	while (i < WRITERS && reading->tallies[i].pid != got->pid) {
-		i++;
-	}
-	assert_true(i < WRITERS);
-	assert_true(got->size_bytes == reading->seen[i] + 1); /* none lost, none twice */
-	assert_true(
-		got->size_bytes <= __atomic_load_n(&reading->tallies[i].begun, __ATOMIC_SEQ_CST));
-	assert_true(got->path.len < sizeof(path));
-	fill_path(path, got->path.len, got->pid + got->size_bytes);
-	assert_memory_equal(path, got->path.data, got->path.len);
-	reading->seen[i]++;
-	reading->records++;
-}
-
-static void drain(struct journal *journal, struct reading *reading)
-{
-	struct record got;
-	int r;
-	while ((r = journal_next(journal, &got, &why)) == 0) {
-		check_record(reading, &got);
-		if (reading->records % 16 == 0) {
-			journal_release(journal, got.end);
-		}
-	}
-	if (r < 0) {
-		fail_msg("journal_next: %d %s", r, why.text);
-	}
-	journal_release(journal, journal_cursor(journal));
-}
-
-static void kill_writer(struct journal *journal, struct reading *reading, size_t i, bool again)
-{
-	struct tally *tally = &reading->tallies[i];
-	(void)kill((pid_t)tally->pid, SIGKILL);
-	assert_int_equal(waitpid((pid_t)tally->pid, NULL, 0), (pid_t)tally->pid);
-	uint64_t head = journal_head(journal);
-	while (journal_cursor(journal) < head) { /* reading waits for claims of the living */
-		drain(journal, reading);
-	}
-	assert_true(reading->seen[i] == tally->done || reading->seen[i] == tally->begun);
-	reading->kills++;
-	reading->seen[i] = 0;
-	if (again) {
-		start_writer(tally);
-	}
-}
-
-static void torture(void **state)
-{
-	struct journal *journal = create();
-	struct journal_facts facts;
-	struct reading reading = {.tallies = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-					  MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
-	const char *seconds = getenv("TORTURE_SECONDS");
-	uint64_t seed = clock_now();
-	(void)state;
-	uint64_t until_ns = clock_now() + CLOCK_S * (seconds ? strtoull(seconds, NULL, 10) : 2);
-	for (size_t i = 0; i < WRITERS; i++) {
-		start_writer(&reading.tallies[i]);
-	}
-	while (clock_now() < until_ns) {
-		usleep((useconds_t)(noise(&seed) % 2000));
-		drain(journal, &reading);
-		kill_writer(journal, &reading, noise(&seed) % WRITERS, true);
-	}
-	for (size_t i = 0; i < WRITERS; i++) {
-		kill_writer(journal, &reading, i, false);
-	}
-	journal_facts(journal, &facts);
-	print_message("# %llu records, %llu kills, %llu torn\n",
-		(unsigned long long)reading.records, (unsigned long long)reading.kills,
-		(unsigned long long)facts.torn);
-	assert_true(reading.records > 1000);
-	munmap(reading.tallies, 4096);
-	journal_destroy(journal);
-}
-
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -792,7 +644,6 @@ int main(void)
 		CASE(one_bad_record_is_lost_alone),
 		CASE(interrupted_release),
 		CASE(bad_sizes),
-		CASE(torture),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
