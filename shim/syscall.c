@@ -16,7 +16,9 @@
 #define FROM_STUB __attribute__((visibility("hidden"), used))
 
 FROM_STUB void *stub_vfork(void);
+FROM_STUB void *stub___vfork(void);
 FROM_STUB void *stub_clone(void);
+FROM_STUB void *stub___clone(void);
 FROM_STUB void *stub_syscall(long number);
 
 static long absent(void)
@@ -30,17 +32,16 @@ static void *real_or_absent(enum call call)
 	return real ? real : (void *)absent;
 }
 
-void *stub_vfork(void)
-{
-	recorder_pid_uncertain();
-	return real_or_absent(CALL_vfork);
-}
-
-void *stub_clone(void)
-{
-	recorder_pid_uncertain();
-	return real_or_absent(CALL_clone);
-}
+#define MAY_SHARE_MEMORY(name)                                                                     \
+	void *stub_##name(void)                                                                    \
+	{                                                                                          \
+		recorder_pid_uncertain();                                                          \
+		return real_or_absent(CALL_##name);                                                \
+	}
+MAY_SHARE_MEMORY(vfork)
+MAY_SHARE_MEMORY(__vfork)
+MAY_SHARE_MEMORY(clone)
+MAY_SHARE_MEMORY(__clone)
 
 /* ---- the instructions -------------------------------------------------------------------- */
 
@@ -71,7 +72,9 @@ void *stub_clone(void)
 #endif
 
 STUB(vfork)
+STUB(__vfork)
 STUB(clone)
+STUB(__clone)
 STUB(syscall)
 
 /* ---- what is seen of syscall(2) ---------------------------------------------------------- */

@@ -8,14 +8,18 @@
 #include "observe.h"
 
 /* Linux frees the number whatever else goes wrong. */
-int close(int fd)
-{
-	struct closing closing;
-	observe_closing(&closing, fd, CHANNEL_CALLS);
-	int result = CALL_REAL(close, (fd), (int)RAW(close, fd));
-	observe_closed(&closing, true);
-	return result;
-}
+#define CLOSE(name, parameters, arguments)                                                         \
+	int name parameters                                                                        \
+	{                                                                                          \
+		struct closing closing;                                                            \
+		observe_closing(&closing, fd, CHANNEL_CALLS);                                      \
+		int result = CALL_REAL(name, arguments, (int)RAW(close, fd));                      \
+		observe_closed(&closing, true);                                                    \
+		return result;                                                                     \
+	}
+CLOSE(close, (int fd), (fd))
+CLOSE(__close, (int fd), (fd))
+CLOSE(posix_close, (int fd, int flags), (fd, flags))
 
 int close_range(unsigned first, unsigned last, int flags)
 {
@@ -46,16 +50,20 @@ int dup(int fd)
 }
 
 /* What `to` was is closed without a word. */
-int dup2(int fd, int to)
-{
-	struct closing closing;
-	observe_closing(&closing, fd == to ? -1 : to, CHANNEL_CALLS);
-	int result = CALL_REAL(dup2, (fd, to),
-		fd == to ? (RAW(fcntl, fd, F_GETFD) < 0 ? -1 : to) : (int)RAW(dup3, fd, to, 0));
-	observe_closed(&closing, result >= 0);
-	observe_copied(fd, result);
-	return result;
-}
+#define DUP2(name)                                                                                 \
+	int name(int fd, int to)                                                                   \
+	{                                                                                          \
+		struct closing closing;                                                            \
+		observe_closing(&closing, fd == to ? -1 : to, CHANNEL_CALLS);                      \
+		int result = CALL_REAL(name, (fd, to),                                             \
+			fd == to ? (RAW(fcntl, fd, F_GETFD) < 0 ? -1 : to)                         \
+				 : (int)RAW(dup3, fd, to, 0));                                     \
+		observe_closed(&closing, result >= 0);                                             \
+		observe_copied(fd, result);                                                        \
+		return result;                                                                     \
+	}
+DUP2(dup2)
+DUP2(__dup2)
 
 int dup3(int fd, int to, int flags)
 {
@@ -83,47 +91,40 @@ int dup3(int fd, int to, int flags)
 	}
 FCNTL(fcntl)
 FCNTL(fcntl64)
+FCNTL(__fcntl)
 
-/* Descriptors that another process sent: the part of struct msghdr and cmsghdr that tells them. */
-struct message {
-	void *name;
-	unsigned name_len;
-	void *parts;
-	size_t part_count;
-	void *control;
-	size_t control_len;
-};
-struct control {
-	size_t len;
-	int level, type;
-	int data[];
-};
-#define LEVEL_SOCKET 1
-#define TYPE_RIGHTS  1
-
-ssize_t recvmsg(int socket, void *message, int flags)
+int pidfd_getfd(int process, int fd, unsigned flags)
 {
-	ssize_t result =
-		CALL_REAL(recvmsg, (socket, message, flags), RAW(recvmsg, socket, message, flags));
-	const struct message *it = message;
-	if (result < 0 || !recorder_configured || !it->control) {
-		return result;
-	}
-	for (size_t at = 0; at + sizeof(struct control) <= it->control_len;) {
-		const struct control *part =
-			(const struct control *)((const char *)it->control + at);
-		if (part->len < sizeof(*part) || part->len > it->control_len - at) {
-			break;
-		}
-		size_t count = (part->len - sizeof(*part)) / sizeof(int);
-		bool rights = part->level == LEVEL_SOCKET && part->type == TYPE_RIGHTS;
-		for (size_t i = 0; rights && i < count; i++) {
-			observe_copied(-1, part->data[i]);
-		}
-		at += (part->len + 7) & ~(size_t)7;
-	}
-	return result;
+	int got = CALL_REAL(
+		pidfd_getfd, (process, fd, flags), (int)RAW(pidfd_getfd, process, fd, flags));
+	observe_copied(-1, got);
+	return got;
 }
+
+/* What struct aiocb begins with. */
+struct block {
+	int fd, what;
+};
+#define TO_WRITE 1
+
+static void touch_blocks(void *const *blocks, int count)
+{
+	for (int i = 0; i < count; i++) {
+		const struct block *block = blocks[i];
+		if (block && block->what == TO_WRITE) {
+			observe_touch(block->fd);
+		}
+	}
+}
+
+#define LIO_LISTIO(name)                                                                           \
+	int name(int mode, void *const *blocks, int count, void *signal)                           \
+	{                                                                                          \
+		touch_blocks(blocks, count);                                                       \
+		return CALL_REAL(name, (mode, blocks, count, signal), (int)NONE);                  \
+	}
+LIO_LISTIO(lio_listio)
+LIO_LISTIO(lio_listio64)
 
 /* Cloning content into fd is a write. */
 int ioctl(int fd, unsigned long request, ...)

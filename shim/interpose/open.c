@@ -37,6 +37,8 @@ OPENS(openat, (int dirfd, const char *path, int flags, ...), (dirfd, path, flags
 	dirfd)
 OPENS(openat64, (int dirfd, const char *path, int flags, ...), (dirfd, path, flags, mode),
 	TAKE_MODE, dirfd)
+OPENS(__open, (const char *path, int flags, ...), (path, flags, mode), TAKE_MODE, AT_FDCWD)
+OPENS(__open64, (const char *path, int flags, ...), (path, flags, mode), TAKE_MODE, AT_FDCWD)
 OPENS(creat, (const char *path, unsigned mode), (path, mode), CREAT_FLAGS, AT_FDCWD)
 OPENS(creat64, (const char *path, unsigned mode), (path, mode), CREAT_FLAGS, AT_FDCWD)
 OPENS(__open_2, (const char *path, int flags), (path, flags), NO_MODE, AT_FDCWD)
@@ -79,3 +81,29 @@ char *mkdtemp(char *path)
 	}
 	return made;
 }
+
+/* By handle: the kernel knows the name. */
+int open_by_handle_at(int mount, void *handle, int flags)
+{
+	int fd = CALL_REAL(open_by_handle_at, (mount, handle, flags),
+		(int)RAW(open_by_handle_at, mount, handle, flags));
+	observe_copied(-1, fd);
+	return fd;
+}
+
+/* libc opens, writes and closes it. */
+#define WRITES_FILE(name, parameters, arguments, path)                                             \
+	void name parameters                                                                       \
+	{                                                                                          \
+		struct event event;                                                                \
+		observe_named(&event, RECORD_TRUNCATE, 0, AT_FDCWD, path);                         \
+		void(*real) parameters = REAL(name);                                               \
+		if (real) {                                                                        \
+			real arguments;                                                            \
+		}                                                                                  \
+		(void)event_finish(&event, true, NULL);                                            \
+	}
+
+WRITES_FILE(updwtmp, (const char *path, const void *entry), (path, entry), path)
+WRITES_FILE(updwtmpx, (const char *path, const void *entry), (path, entry), path)
+WRITES_FILE(_mcleanup, (void), (), "gmon.out") /* at the end of a program built for gprof */

@@ -14,6 +14,7 @@
 	}
 FORK(fork, (void), (), RAW(clone, SIGCHLD, 0, 0, 0, 0))
 FORK(_Fork, (void), (), RAW(clone, SIGCHLD, 0, 0, 0, 0))
+FORK(__fork, (void), (), RAW(clone, SIGCHLD, 0, 0, 0, 0))
 FORK(forkpty, (int *master, char *name, const void *terminal, const void *window),
 	(master, name, terminal, window), NONE)
 FORK(daemon, (int keep_directory, int keep_descriptors), (keep_directory, keep_descriptors), NONE)

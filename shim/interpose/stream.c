@@ -51,6 +51,7 @@ static int flags_of(const char *mode)
 	}
 FOPEN(fopen)
 FOPEN(fopen64)
+FOPEN(_IO_fopen)
 
 /* Without a path it changes the mode of what is open; that is a close and an open of the same. */
 #define FREOPEN(name)                                                                              \
@@ -77,17 +78,42 @@ FOPEN(fopen64)
 FREOPEN(freopen)
 FREOPEN(freopen64)
 
-FILE *fdopen(int fd, const char *mode)
+#define FDOPEN(name)                                                                               \
+	FILE *name(int fd, const char *mode)                                                       \
+	{                                                                                          \
+		observe_touch(fd);                                                                 \
+		return CALL_REAL(name, (fd, mode), NONE_AT_ALL);                                   \
+	}
+FDOPEN(fdopen)
+FDOPEN(_IO_fdopen)
+
+#define FCLOSE(name)                                                                               \
+	int name(FILE *stream)                                                                     \
+	{                                                                                          \
+		struct closing closing;                                                            \
+		observe_closing(&closing, recorder_configured ? descriptor_of(stream) : -1,        \
+			CHANNEL_STREAM);                                                           \
+		int result = CALL_REAL(name, (stream), (int)NONE);                                 \
+		observe_closed(&closing, true);                                                    \
+		return result;                                                                     \
+	}
+FCLOSE(fclose)
+FCLOSE(_IO_fclose)
+
+int dprintf(int fd, const char *format, ...)
 {
-	observe_touch(fd);
-	return CALL_REAL(fdopen, (fd, mode), NONE_AT_ALL);
+	va_list rest;
+	va_start(rest, format);
+	int result = vdprintf(fd, format, rest);
+	va_end(rest);
+	return result;
 }
 
-int fclose(FILE *stream)
+int __dprintf_chk(int fd, int level, const char *format, ...)
 {
-	struct closing closing;
-	observe_closing(&closing, recorder_configured ? descriptor_of(stream) : -1, CHANNEL_STREAM);
-	int result = CALL_REAL(fclose, (stream), (int)NONE);
-	observe_closed(&closing, true);
+	va_list rest;
+	va_start(rest, format);
+	int result = __vdprintf_chk(fd, level, format, rest);
+	va_end(rest);
 	return result;
 }

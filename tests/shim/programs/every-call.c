@@ -6,6 +6,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <aio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -14,15 +15,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <utime.h>
+#include <utmp.h>
 
 extern char **environ;
 
@@ -228,6 +232,46 @@ static void descriptors(void)
 	SAY(close(50) + close(60) + close(fd));
 }
 
+static void sockets(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "socket"};
+	struct mmsghdr many[2] = {{{.msg_iov = &part, .msg_iovlen = 1}, 0}};
+	char byte;
+	struct iovec into = {&byte, 1};
+	int ends[2], s = socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t len = sizeof(address);
+	SAY(bind(s, (struct sockaddr *)&address, len));
+	SAY(bind(s, (struct sockaddr *)&address, len));
+	SAY(bind(77, (struct sockaddr *)&address, len));
+	SAY(bind(s, NULL, len));
+	SAY(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+	SAY(write(ends[0], "x", 1));
+	many[0].msg_hdr.msg_iov = &into;
+	SAY(recvmmsg(ends[1], many, 1, MSG_DONTWAIT, NULL));
+	SAY(recvmmsg(ends[1], many, 1, MSG_DONTWAIT, NULL));
+	SAY(recvmsg(ends[1], &many[0].msg_hdr, MSG_DONTWAIT));
+	SAY(recvmsg(77, &many[0].msg_hdr, MSG_DONTWAIT));
+	SAY(close(s) + close(ends[0]) + close(ends[1]));
+}
+
+static void rarities(void)
+{
+	struct utmp entry = {.ut_type = USER_PROCESS};
+	int fd = open("rare", O_RDWR | O_CREAT, 0600);
+	SAY(dprintf(fd, "%s %d\n", "text", 5));
+	SAY(dprintf(77, "x"));
+#ifdef __GLIBC__ /* musl leaves now this errno, now that */
+	struct aiocb block = {
+		.aio_fildes = fd, .aio_buf = "aio", .aio_nbytes = 3, .aio_lio_opcode = LIO_WRITE};
+	struct aiocb *blocks[2] = {&block, NULL};
+	SAY(lio_listio(LIO_WAIT, blocks, 2, NULL));
+#endif
+	SAY(close(fd));
+	SAY(close(open("wtmp", O_WRONLY | O_CREAT, 0600)));
+	updwtmp("wtmp", &entry);
+	SAY(truncate("wtmp", 0)); /* not written by every libc */
+}
+
 static void raw_calls(void)
 {
 	unsigned long long how[3] = {O_WRONLY | O_CREAT, 0600, 0};
@@ -286,6 +330,8 @@ int main(void)
 	names();
 	metadata();
 	descriptors();
+	sockets();
+	rarities();
 	raw_calls();
 	processes();
 	fwrite(report, 1, report_len, stdout);
