@@ -3,7 +3,8 @@
  * The parent directory is opened (O_PATH, symlinks followed) and the kernel's name of it read from
  * /proc/self/fd; the last component is added as it is.  So ".." and symlinks on the way mean what
  * they meant to the program, and one look-up does it.  Where the parent is gone, its own parent is
- * tried, and so on up; what could not be opened is appended by its text.
+ * tried, and so on up; what could not be opened is appended by its text.  The directory that a
+ * relative path starts from is the kernel's word already and taken as it is.
  *
  * Directories are opened in pieces of less than PATH_MAX, so that longer names work as well.
  */
@@ -13,10 +14,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "core/cleanup.h"
 #include "core/path.h"
@@ -39,16 +43,16 @@ struct names {
 
 /* ---- the kernel's view ------------------------------------------------------------------- */
 
-/* Opens the directory, piece by piece.  Returns a descriptor or -errno. */
-static int open_directory(struct span path)
+/*
+ * Opens what path leads to from *at, piece by piece, and puts it there instead.  resolve: flags of
+ * openat2().  Returns 0 or -errno.
+ */
+static int descend(int *at, struct span path, uint64_t resolve)
 {
-	CLEANUP(fd_close) int at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = resolve};
 	char piece[PATH_MAX];
 	struct span rest = path, name;
 	size_t used = 0;
-	if (at < 0) {
-		return -errno;
-	}
 	for (bool more = path_next(&rest, &name); more;) {
 		if (name.len > NAME_MAX) {
 			return -ENAMETOOLONG;
@@ -61,15 +65,26 @@ static int open_directory(struct span path)
 			piece[used++] = '/';
 			continue;
 		}
-		int next = openat(at, piece, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int next = (int)syscall(SYS_openat2, *at, piece, &how, sizeof(how));
 		if (next < 0) {
 			return -errno;
 		}
-		fd_close(&at);
-		at = next;
+		fd_close(at);
+		*at = next;
 		used = 0;
 	}
-	return STEAL_FD(at);
+	return 0;
+}
+
+/* Opens the directory path below fixed.  Returns a descriptor or -errno. */
+static int open_directory(struct span fixed, struct span path)
+{
+	CLEANUP(fd_close) int at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = at < 0 ? -errno : descend(&at, fixed, RESOLVE_NO_SYMLINKS);
+	if (r == 0) {
+		r = descend(&at, path, 0);
+	}
+	return r < 0 ? r : STEAL_FD(at);
 }
 
 /* Appends the kernel's name of an open directory.  Returns 0 or -errno. */
@@ -90,18 +105,24 @@ static int name_of(int fd, struct buf *ret)
 }
 
 /*
- * Opens the deepest directory above or at path that exists, appends its name to ret, and sets
- * *ret_rest to what of the path lies below it.  Returns the descriptor or -errno.
+ * Appends the name of the deepest directory above or at path (below fixed) that exists, and sets
+ * *ret_rest to what of the path lies below it.  Returns 0 or -errno.
  */
-static int open_deepest(struct span path, struct buf *ret, struct span *ret_rest)
+static int name_of_deepest(
+	struct span fixed, struct span path, struct buf *ret, struct span *ret_rest)
 {
 	struct span above = path;
 	for (;;) {
-		CLEANUP(fd_close) int fd = open_directory(above);
+		if (fixed.len && !above.len) {
+			*ret_rest = path;
+			buf_add(ret, fixed);
+			return ret->failed ? -ENOMEM : 0;
+		}
+		CLEANUP(fd_close) int fd = open_directory(fixed, above);
 		int r = fd < 0 ? fd : name_of(fd, ret);
 		if (r >= 0) {
 			*ret_rest = span_skip(path, above.len);
-			return STEAL_FD(fd);
+			return 0;
 		}
 		if (r == -ENOMEM || !above.len) {
 			return r;
@@ -117,7 +138,7 @@ int names_stat(struct span path, struct stat *ret)
 	if (last.len > NAME_MAX) {
 		return -ENAMETOOLONG;
 	}
-	CLEANUP(fd_close) int parent = open_directory(path_parent(path));
+	CLEANUP(fd_close) int parent = open_directory(SPAN_NONE, path_parent(path));
 	if (parent < 0) {
 		return parent;
 	}
@@ -137,12 +158,16 @@ static struct span without_slashes(struct span path)
 }
 
 /* Appends the text of the symlink `last` in the directory; -EINVAL where it is none. */
-static int link_text(int directory, struct span last, struct buf *ret)
+static int link_text(struct span directory, struct span last, struct buf *ret)
 {
 	char name[NAME_MAX + 1], text[PATH_MAX];
+	CLEANUP(fd_close) int fd = open_directory(directory, SPAN_NONE);
+	if (fd < 0) {
+		return fd;
+	}
 	memcpy(name, last.data, last.len);
 	name[last.len] = '\0';
-	ssize_t len = readlinkat(directory, name, text, sizeof(text));
+	ssize_t len = readlinkat(fd, name, text, sizeof(text));
 	if (len < 0) {
 		return -errno;
 	}
@@ -150,18 +175,14 @@ static int link_text(int directory, struct span last, struct buf *ret)
 	return ret->failed ? -ENOMEM : 0;
 }
 
-/* Makes the path absolute.  /proc/self and /dev/fd are those of the program, not ours. */
-static void add_absolute(struct buf *whole, struct span dir, struct span path, uint32_t pid)
+/* An absolute path as it is, but /proc/self and /dev/fd are those of the program, not ours. */
+static void add_absolute(struct buf *whole, struct span path, uint32_t pid)
 {
 	static const struct {
 		const char *own, *below;
 	} special[] = {{"/proc/self", ""}, {"/proc/thread-self", ""}, {"/dev/fd", "/fd"},
 		{"/dev/stdin", "/fd/0"}, {"/dev/stdout", "/fd/1"}, {"/dev/stderr", "/fd/2"}};
 	struct span rel;
-	if (!path.len || path.data[0] != '/') {
-		path_join(whole, dir, path);
-		return;
-	}
 	for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
 		if (path_below(path, span_str(special[i].own), &rel)) {
 			buf_printf(whole, "/proc/%u%s/", pid, special[i].below);
@@ -172,8 +193,21 @@ static void add_absolute(struct buf *whole, struct span dir, struct span path, u
 	buf_add(whole, path);
 }
 
-/* The canonical name of an absolute path, appended to ret. */
-static int canonical(struct span path, bool follow, unsigned links, struct buf *ret)
+/* Both together, by their text. */
+static int textual(struct span fixed, struct span path, struct buf *ret)
+{
+	CLEANUP(buf_finish) struct buf whole = BUF_EMPTY;
+	path_join(&whole, fixed, path);
+	return whole.failed ? -ENOMEM : path_normalise(ret, buf_span(&whole));
+}
+
+/*
+ * The canonical name of a path, appended to ret.  It starts from fixed, a name that the kernel
+ * gave: should a symlink have that name by now, it is not what was meant.  Or fixed is empty and
+ * the path absolute.
+ */
+static int canonical(
+	struct span fixed, struct span path, bool follow, unsigned links, struct buf *ret)
 {
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	CLEANUP(buf_finish) struct buf target = BUF_EMPTY;
@@ -183,18 +217,17 @@ static int canonical(struct span path, bool follow, unsigned links, struct buf *
 		last = SPAN("");
 	}
 	struct span parent = last.len ? path_parent(path) : path;
-	CLEANUP(fd_close) int fd = open_deepest(parent, &name, &rest);
-	if (fd < 0) {
-		return fd == -ENOMEM ? fd : path_normalise(ret, path);
+	int r = name_of_deepest(fixed, parent, &name, &rest);
+	if (r < 0) {
+		return r == -ENOMEM ? r : textual(fixed, path, ret);
 	}
 	if (follow && links < LINKS_MAX && !rest.len && last.len && last.len <= NAME_MAX &&
-		link_text(fd, last, &target) == 0 && target.len) {
-		CLEANUP(buf_finish) struct buf whole = BUF_EMPTY;
-		if (target.data[0] != '/') {
-			path_join(&whole, buf_span(&name), buf_span(&target));
-		}
-		return canonical(buf_span(whole.len ? &whole : &target), true, links + 1, ret);
+		link_text(buf_span(&name), last, &target) == 0 && target.len) {
+		bool absolute = target.data[0] == '/';
+		return canonical(absolute ? SPAN_NONE : buf_span(&name), buf_span(&target), true,
+			links + 1, ret);
 	}
+	buf_add_char(&name, '/');
 	buf_add(&name, rest);
 	buf_add_char(&name, '/');
 	buf_add(&name, last);
@@ -217,30 +250,48 @@ static const struct root *root_of(const struct names *names, struct span name, s
 	return best;
 }
 
-int names_find(const struct names *names, struct span dir, struct span path, bool follow,
-	uint32_t pid, struct buf *ret)
+/* Says a canonical name in the words of the configuration. */
+static int add_configured(const struct names *names, struct span name, struct buf *ret)
 {
-	CLEANUP(buf_finish) struct buf whole = BUF_EMPTY;
-	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	struct span rel;
-	add_absolute(&whole, dir, path, pid);
-	if (whole.failed) {
-		return -ENOMEM;
-	}
-	if (!whole.len || whole.data[0] != '/' || memchr(whole.data, '\0', whole.len)) {
-		return -EINVAL;
-	}
-	int r = canonical(buf_span(&whole), follow, 0, &name);
-	if (r < 0) {
-		return r;
-	}
-	const struct root *root = root_of(names, buf_span(&name), &rel);
+	const struct root *root = root_of(names, name, &rel);
 	if (root) {
 		path_join(ret, root->source, rel);
 	} else {
-		buf_add(ret, buf_span(&name));
+		buf_add(ret, name);
 	}
 	return ret->failed ? -ENOMEM : 0;
+}
+
+int names_find(const struct names *names, struct span dir, struct span path, bool follow,
+	uint32_t pid, struct buf *ret)
+{
+	CLEANUP(buf_finish) struct buf absolute = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	bool relative = !path.len || path.data[0] != '/';
+	if (!relative) {
+		add_absolute(&absolute, path, pid);
+	}
+	if (absolute.failed) {
+		return -ENOMEM;
+	}
+	struct span fixed = relative ? dir : SPAN_NONE;
+	struct span from = relative ? path : buf_span(&absolute);
+	if ((relative && (!dir.len || dir.data[0] != '/')) ||
+		(dir.len && memchr(dir.data, '\0', dir.len)) ||
+		(from.len && memchr(from.data, '\0', from.len))) {
+		return -EINVAL;
+	}
+	int r = canonical(fixed, from, follow, 0, &name);
+	return r < 0 ? r : add_configured(names, buf_span(&name), ret);
+}
+
+int names_text(const struct names *names, struct span dir, struct span path, struct buf *ret)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	bool relative = !path.len || path.data[0] != '/';
+	int r = textual(relative ? dir : SPAN_NONE, path, &name);
+	return r < 0 ? r : add_configured(names, buf_span(&name), ret);
 }
 
 const struct tree *names_tree(const struct names *names, struct span path)
@@ -298,10 +349,10 @@ int names_refresh(struct names *names)
 {
 	for (size_t i = 0; i < names->config->tree_count; i++) {
 		struct root *root = &names->roots[i];
-		CLEANUP(fd_close) int fd = open_directory(root->source);
+		CLEANUP(fd_close) int fd = open_directory(SPAN_NONE, root->source);
 		struct stat st;
 		buf_clear(&root->found);
-		int r = canonical(root->source, true, 0, &root->found);
+		int r = canonical(SPAN_NONE, root->source, true, 0, &root->found);
 		if (r < 0) {
 			return r;
 		}

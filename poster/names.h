@@ -39,12 +39,14 @@ void names_devices(
 	const struct names *names, uint64_t devices[NAMES_DEVICES_MAX], size_t *ret_count);
 
 /*
- * Appends the name of path, which starts from dir where it is relative.  follow: a symlink as the
- * last component is what it points to.  pid: whose /proc/self and /dev/fd are meant.
- * Returns 0, -EINVAL (no absolute path), or -ENOMEM.
+ * Appends the name of path, which starts from dir (the kernel's word) where it is relative. follow:
+ * a symlink as the last component is what it points to.  pid: whose /proc/self and /dev/fd are
+ * meant. Returns 0, -EINVAL (no absolute path), or -ENOMEM.
  */
 int names_find(const struct names *names, struct span dir, struct span path, bool follow,
 	uint32_t pid, struct buf *ret);
+/* The same by the text alone, as if nothing on the way were a symlink. */
+int names_text(const struct names *names, struct span dir, struct span path, struct buf *ret);
 /* The tree in which path, found before, is mirrored; NULL: outside of all, or excluded. */
 const struct tree *names_tree(const struct names *names, struct span path);
 

@@ -181,6 +181,22 @@ static int take_symlink(struct translate *t, const struct record *record)
 	return t->options.emit(t->options.arg, STEAL(change));
 }
 
+/*
+ * A name was given away.  Where a symlink is on its way now, it may be that of a directory that
+ * was there before: then the entry is missing from the place that the text says, which the target
+ * may still have as it was.
+ */
+static int tell_literal(struct translate *t, const struct record *record, const struct cause *cause,
+	struct span found)
+{
+	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
+	int r = names_text(t->options.names, record->dir, record->path, &text);
+	if (r < 0 || span_equal(buf_span(&text), found)) {
+		return r == -ENOMEM ? r : 0;
+	}
+	return tell_change(t, cause, ROLE_FRESH, CHANGE_LOOK, DEEP_ALL, buf_span(&text), NO_PAIR);
+}
+
 /* The name is gone or taken.  A second name of what was written there may hide the content. */
 static int name_freed(struct translate *t, struct span name)
 {
@@ -199,6 +215,7 @@ static int take_removed(struct translate *t, const struct record *record)
 	}
 	intents_unlink(t->options.intents, buf_span(&name));
 	r = name_freed(t, buf_span(&name));
+	r = r < 0 ? r : tell_literal(t, record, &cause, buf_span(&name));
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
 
@@ -326,6 +343,7 @@ static int take_rename(struct translate *t, const struct record *record)
 	}
 	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
 	r = move_memories(t, record, &move);
+	r = r < 0 ? r : tell_literal(t, record, &cause, buf_span(&from));
 	return r < 0 ? r : tell_rename(t, record, &move);
 }
 

@@ -290,6 +290,24 @@ static void trees_are_seen_by_every_way(void **state)
 	assert_told(w, "mkdir  tree/z\nmeta  tree/d/back\n");
 }
 
+/* The job removes d/x and d, and makes a symlink of that name before the record is read. */
+static void a_symlink_in_place_of_a_directory(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/e"), 0755), 0);
+	assert_int_equal(symlink("e", at(w, "tree/d")), 0);
+	struct record below = {.kind = RECORD_UNLINK,
+		.fd = -1,
+		.dir = span_str(at(w, "tree/d")),
+		.path = SPAN("x")};
+	send(w, &below);
+	assert_told(w, "remove  tree/d/x\n");
+	struct record through = {
+		.kind = RECORD_UNLINK, .fd = -1, .dir = span_str(w->tree), .path = SPAN("d/x")};
+	send(w, &through);
+	assert_told(w, "look DX tree/d/x\nremove  tree/e/x\n");
+}
+
 static void a_root_that_is_a_symlink(void **state)
 {
 	struct world *w = *state;
@@ -583,6 +601,7 @@ int main(void)
 		TEST(outside_and_excluded_is_dropped),
 		TEST(ids_are_the_same_at_a_replay),
 		TEST(trees_are_seen_by_every_way),
+		TEST(a_symlink_in_place_of_a_directory),
 		TEST(a_root_that_is_a_symlink),
 		TEST(odd_names),
 		TEST(longer_than_path_max),
