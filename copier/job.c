@@ -71,6 +71,7 @@ int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_
 	const struct change *order = job->order;
 	struct change *change = change_create();
 	CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
+	struct span below;
 	if (!change) {
 		return -ENOMEM;
 	}
@@ -82,7 +83,7 @@ int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_
 	change->time_ns = order->time_ns;
 	change->newer_ns = order->newer_ns;
 	change->older_ns = order->older_ns;
-	change->moved_ns = facts & CHANGE_DEEP ? job->moved_ns : 0;
+	change->moved_ns = path_below(rel, job->rel, &below) ? job->moved_ns : 0;
 	if (path.failed || change_set(&change->path, buf_span(&path)) ||
 		change_set(&change->host, order->host) || change_set(&change->job, order->job)) {
 		change_destroy(change);

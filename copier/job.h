@@ -49,8 +49,8 @@ struct job {
 	struct receipt_work work;
 	bool blocked;     /* failed for a reason that lies in the tree, not in this path */
 	bool moved;       /* its entry was moved here by this very order */
-	int64_t moved_ns; /* wall clock of that, or of an ancestor's move; temporary names made
-			   * before have lost their owner */
+	int64_t moved_ns; /* wall clock of that, or of an ancestor's move: temporary names made
+			   * before have lost their owner, and what was registered is void */
 	bool detached;    /* it, or a try before it, may have taken a directory away in whose place
 			   * S has another by now: that one is deep */
 	bool live;        /* published a prefix of a file that keeps changing */

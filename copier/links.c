@@ -228,9 +228,10 @@ int entry_links(struct job *job, const struct side_attr *s, const struct side_at
 	if (r < 0) {
 		return r;
 	}
+	/* SFTP tells no inode: what is registered counts, but not below what was moved here */
 	bool linked = t->has_inode ? t->ino == anchor.ino && t->dev == anchor.dev
 				   : known && !job->force && !job->again && !job->order->attempt &&
-					     same_content(job->pair, s, t);
+					     !job->moved_ns && same_content(job->pair, s, t);
 	if (fresh) {
 		r = group_tell(&group, job);
 	}

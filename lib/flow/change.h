@@ -115,7 +115,7 @@ struct change {
 	struct change_seen seen;
 	unsigned attempt;           /* how often this has been tried and failed */
 	int64_t newer_ns, older_ns; /* bulk: only files with mtime in (newer, older]; 0: no limit */
-	int64_t moved_ns;           /* deep: a rename at the target brought it here then, or 0 */
+	int64_t moved_ns;           /* a rename at the target brought it here then, or 0 */
 	struct span host;           /* where the change was made */
 	struct span program;
 	struct span job; /* batch job's id, or empty */

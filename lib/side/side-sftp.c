@@ -412,20 +412,20 @@ static int find_bad(struct visit *visit, struct span rel, size_t *ret_bad_len)
 }
 
 /* Real path and type in one round trip: 0, 1 (look closer), or the end of the session. */
-static int check_quickly(struct visit *visit)
+static int check_quickly(struct visit *visit, struct span path)
 {
 	struct span name;
 	struct sftp_attr attr = {0};
 	CLEANUP(sftp_call_finish) struct sftp_call real = SFTP_CALL;
 	CLEANUP(sftp_call_finish) struct sftp_call look = SFTP_CALL;
-	sftp_start(visit->sftp, &real, SFTP_REALPATH, "s", buf_span(&visit->path));
-	sftp_start(visit->sftp, &look, SFTP_LSTAT, "s", buf_span(&visit->path));
+	sftp_start(visit->sftp, &real, SFTP_REALPATH, "s", path);
+	sftp_start(visit->sftp, &look, SFTP_LSTAT, "s", path);
 	int r = sftp_wait_name(&real, &name);
 	int l = sftp_wait_attr(&look, &attr);
 	if (r < 0 || l < 0) {
 		return -ENOTCONN;
 	}
-	return r || l || !S_ISDIR(attr.mode) || !span_equal(name, buf_span(&visit->path));
+	return r || l || !S_ISDIR(attr.mode) || !span_equal(name, path);
 }
 
 static int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why)
@@ -436,15 +436,20 @@ static int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_l
 	if (r < 0) {
 		return r;
 	}
-	r = check_quickly(&visit);
+	r = check_quickly(&visit, buf_span(&visit.path));
 	if (r != 1) {
 		return visit_result(&visit, r, "enter", buf_span(&visit.path), why);
 	}
 	r = find_bad(&visit, rel, ret_bad_len);
-	if (r == 0 && check_quickly(&visit) != 0) {
-		/* Directories all the way, and yet elsewhere: the root is not what it was. */
-		sftp_end(visit.sftp, -ENOTCONN, "the root now has another real path");
-		r = -ENOTCONN;
+	if (r == 0 && check_quickly(&visit, buf_span(&visit.path)) != 0) {
+		/* Directories all the way, and yet elsewhere: the root is not what it was, or
+		 * somebody moved one of them in between. */
+		size_t root_len = visit.path.len - rel.len - (rel.len > 0);
+		r = -ENOENT;
+		if (check_quickly(&visit, span_of(visit.path.data, root_len)) != 0) {
+			sftp_end(visit.sftp, -ENOTCONN, "the root now has another real path");
+			r = -ENOTCONN;
+		}
 	}
 	size_t len = visit.path.len - rel.len + *ret_bad_len;
 	return visit_result(&visit, r, "enter", span_of(visit.path.data, len), why);
