@@ -248,6 +248,20 @@ static bool recorder(struct journal_writer *ret)
 	return ret->ring != NULL;
 }
 
+unsigned recorder_verdict(uint64_t key)
+{
+	struct journal_writer writer = {.ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE)};
+	return writer.ring ? journal_verdict(&writer, key) : 0;
+}
+
+void recorder_keep_verdict(uint64_t key, unsigned verdict)
+{
+	struct journal_writer writer = {.ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE)};
+	if (writer.ring) {
+		journal_keep_verdict(&writer, key, verdict);
+	}
+}
+
 bool recorder_wants(uint64_t dev)
 {
 	struct journal_writer writer;

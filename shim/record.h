@@ -43,6 +43,10 @@ extern __attribute__((visibility("hidden"))) bool recorder_configured;
 /* Reads the environment; called once, before main(). */
 void recorder_start(char *const *environment);
 
+/* What this node's processes have found out, journal_verdict(); does not attach. */
+unsigned recorder_verdict(uint64_t key);
+void recorder_keep_verdict(uint64_t key, unsigned verdict);
+
 /* Whether files on dev are of interest; attaches. */
 bool recorder_wants(uint64_t dev);
 

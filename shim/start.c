@@ -9,6 +9,7 @@
  *   syscall.c      the calls that must not have a frame of ours
  *   observe.[ch]   what is open for writing, and what that means
  *   record.[ch]    names, drafts, records; the journal itself is lib/core/journal.c
+ *   unseen.[ch]    programs that will not be seen, recognised before they are run
  *   summon.[ch]    starting this node's poster where none lives
  *   directory.[ch] paths that only the kernel knows
  *   bytes.c        what compilers call without being asked
@@ -18,6 +19,7 @@
  */
 #include "observe.h"
 #include "record.h"
+#include "unseen.h"
 
 extern __attribute__((weak, visibility("default"))) char **environ;
 
@@ -27,6 +29,7 @@ __attribute__((constructor)) static void start(void)
 		recorder_start(environ);
 	}
 	if (recorder_configured) {
+		unseen_start(environ);
 		observe_start();
 	}
 }

@@ -12,6 +12,7 @@
 #include "calls.h"
 #include "observe.h"
 #include "record.h"
+#include "unseen.h"
 
 #define FROM_STUB __attribute__((visibility("hidden"), used))
 
@@ -83,7 +84,8 @@ STUB(syscall)
 #define RENAME_KIND(flags) ((flags)&RENAME_EXCHANGE ? RECORD_EXCHANGE : RECORD_RENAME)
 
 /* NAME(call, kind, dirfd, path), PAIR(call, kind, dirfd, path, dirfd2, path2), THROUGH(call, fd),
- * META(call, fd), OPEN(call, flags, dirfd, path): v holds the arguments. */
+ * META(call, fd), OPEN(call, flags, dirfd, path), EXEC(call, dirfd, path, argv, envp, flags):
+ * v holds the arguments. */
 #define ROWS                                                                                       \
 	NAME(unlinkat, UNLINK_KIND(v[2]), v[0], v[1])                                              \
 	NAME(mkdirat, RECORD_MKDIR, v[0], v[1])                                                    \
@@ -115,7 +117,9 @@ STUB(syscall)
 	META(fsetxattr, v[0])                                                                      \
 	META(fremovexattr, v[0])                                                                   \
 	OPEN(openat, v[2], v[0], v[1])                                                             \
-	OPEN(openat2, flags_of_how(v[2]), v[0], v[1])
+	OPEN(openat2, flags_of_how(v[2]), v[0], v[1])                                              \
+	EXEC(execve, AT_FDCWD, v[0], v[1], v[2], 0)                                                \
+	EXEC(execveat, v[0], v[1], v[2], v[3], v[4])
 
 #if defined(__x86_64__)
 #define OLD_ROWS                                                                                   \
@@ -215,6 +219,16 @@ static long seen_open(long number, const long *v, long flags, long dirfd, long p
 	return fd;
 }
 
+static long seen_exec(
+	long number, const long *v, const struct program *program, long argv, long envp)
+{
+	unsigned reason = unseen_reason(program, (char *const *)envp);
+	if (reason) {
+		unseen_record(recorder_pid(), reason, program, (char *const *)argv);
+	}
+	return real(number, v);
+}
+
 /* dup2 and dup3 close their second argument, close its first. */
 static long seen_descriptor(long number, const long *v)
 {
@@ -259,8 +273,15 @@ static long seen(long number, long a, long b, long c, long d, long e, long f)
 #define OPEN(call, flags, dirfd, path)                                                             \
 	case SYS_##call:                                                                           \
 		return seen_open(number, v, (long)(flags), (dirfd), (path));
+#define EXEC(call, dirfd, path, argv, envp, flags)                                                 \
+	case SYS_##call:                                                                           \
+		return seen_exec(number, v,                                                        \
+			&(struct program){                                                         \
+				(int)(dirfd), (const char *)(path), (int)(flags), false},          \
+			(argv), (envp));
 		/* clang-format off */
 		ROWS OLD_ROWS
+#undef EXEC
 #undef NAME
 #undef PAIR
 #undef THROUGH
@@ -285,6 +306,7 @@ void *stub_syscall(long number)
 #define THROUGH(call, ...) case SYS_##call:
 #define META(call, ...)    case SYS_##call:
 #define OPEN(call, ...)    case SYS_##call:
+#define EXEC(call, ...)    case SYS_##call:
 		/* clang-format off */
 		ROWS OLD_ROWS
 			/* clang-format on */

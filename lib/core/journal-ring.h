@@ -39,6 +39,8 @@
 #define RING_SIZE_MAX    (UINT64_C(4) << 30)
 #define RING_DEVICES_MAX 64u
 #define RING_HEADER      4096u
+#define RING_VERDICTS    256u
+#define RING_VERDICT     7u /* the bits of a word that are the verdict */
 
 enum ring_state { RING_FREE = 0, RING_CLAIMED = 1, RING_COMMITTED = 2 };
 
@@ -66,6 +68,7 @@ struct journal_ring {
 	uint64_t checked_ns; /* the same for looking closely whether the reader lives */
 	CACHE_LINE uint64_t device_count;
 	uint64_t devices[RING_DEVICES_MAX];
+	CACHE_LINE uint64_t verdicts[RING_VERDICTS]; /* key, and the verdict in its low bits; 0 */
 };
 
 _Static_assert(sizeof(struct journal_ring) <= RING_HEADER, "the header has one page");

@@ -296,6 +296,23 @@ bool journal_wants_device(const struct journal_writer *writer, uint64_t dev)
 	return count == 0;
 }
 
+/* One word an entry, so a torn one cannot be; a wrong one only where 61 bits agree by chance. */
+static uint64_t *verdict_at(struct journal_ring *ring, uint64_t key)
+{
+	return &ring->verdicts[key >> 32 & (RING_VERDICTS - 1)];
+}
+
+unsigned journal_verdict(const struct journal_writer *writer, uint64_t key)
+{
+	uint64_t word = LOAD(*verdict_at(writer->ring, key));
+	return (word ^ key) & ~(uint64_t)RING_VERDICT ? 0 : (unsigned)(word & RING_VERDICT);
+}
+
+void journal_keep_verdict(struct journal_writer *writer, uint64_t key, unsigned verdict)
+{
+	STORE(*verdict_at(writer->ring, key), (key & ~(uint64_t)RING_VERDICT) | verdict);
+}
+
 void journal_count_loss(struct journal_writer *writer, uint64_t time_ns)
 {
 	count_drop(writer->ring, time_ns);

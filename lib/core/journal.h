@@ -47,7 +47,7 @@ enum record_kind {
 	RECORD_UNLINK,
 	RECORD_RMDIR,
 	RECORD_MKNOD,
-	RECORD_UNSEEN,  /* exec of a program no preload can see; path is the program */
+	RECORD_UNSEEN,  /* pid runs a program that no preload can see, see below */
 	RECORD_WRITTEN, /* an intent became dirty (first write); only a hint for `dirty` counts */
 	RECORD_KIND_COUNT
 };
@@ -59,6 +59,16 @@ enum record_flag {
 	RECORD_HAS_STAT = 1 << 2,  /* size, mtime, mode, nlink are what the writer saw */
 	RECORD_HAS_INODE = 1 << 3, /* dev, ino of the file (of the new name for renames) */
 	RECORD_NOFOLLOW = 1 << 4,  /* META: of the symlink itself */
+};
+
+/* Why a program is not seen: `mode` of RECORD_UNSEEN. */
+enum unseen_reason {
+	UNSEEN_STATIC = 1,  /* loads no library */
+	UNSEEN_GO,          /* calls the kernel past them */
+	UNSEEN_PRIVILEGED,  /* set-user-id and the like: may not load ours */
+	UNSEEN_ENVIRONMENT, /* is not told of ours */
+	UNSEEN_MACHINE,     /* 32 bits, or of another processor */
+	UNSEEN_REASON_COUNT
 };
 
 /*
@@ -76,6 +86,10 @@ enum record_flag {
  * INHERIT, MAP, and OPEN with CREATED or DIRTY are dirty from the start.  When a process dies with
  * another intent, that may be dirty too (writes can pass unseen): it is where size or mtime are no
  * longer those of the OPEN.
+ *
+ * UNSEEN: what pid does from now on is not told.  path is the program, dir its working directory
+ * (always), path2 its arguments with a slash, each followed by NUL; mode has the reason, nlink the
+ * session.  Arguments that do not fit follow in a further record of the same kind.
  */
 struct record {
 	uint64_t position; /* number: bytes since the ring was made; reader only */
@@ -140,6 +154,13 @@ int journal_append(struct journal_writer *writer, const struct record *record);
 
 /* Whether a file on this device can be of interest to the reader. */
 bool journal_wants_device(const struct journal_writer *writer, uint64_t dev);
+
+/*
+ * What was found out about something, 1 to 7, kept for all processes of the node in a small table;
+ * key is a hash of all that it depends on.  0: not known (any more).
+ */
+unsigned journal_verdict(const struct journal_writer *writer, uint64_t key);
+void journal_keep_verdict(struct journal_writer *writer, uint64_t key, unsigned verdict);
 
 /* A change could not be recorded at all: counts it as dropped, so that a rescan follows. */
 void journal_count_loss(struct journal_writer *writer, uint64_t time_ns);

@@ -39,6 +39,28 @@ static const struct {
 };
 #define FLAG_COUNT (sizeof(flag_names) / sizeof(flag_names[0]))
 
+static const char *const reasons[UNSEEN_REASON_COUNT] = {
+	[UNSEEN_STATIC] = "static",
+	[UNSEEN_GO] = "go",
+	[UNSEEN_PRIVILEGED] = "privileged",
+	[UNSEEN_ENVIRONMENT] = "environment",
+	[UNSEEN_MACHINE] = "machine",
+};
+
+static const char *reason_name(uint32_t reason)
+{
+	return reason && reason < UNSEEN_REASON_COUNT ? reasons[reason] : "?";
+}
+
+/* The first of arguments that are each followed by NUL; moves them on. */
+static struct span next_argument(struct span *arguments)
+{
+	const char *end = memchr(arguments->data, '\0', arguments->len);
+	struct span one = {arguments->data, end ? (size_t)(end - arguments->data) : arguments->len};
+	*arguments = span_skip(*arguments, one.len + 1);
+	return one;
+}
+
 const char *record_kind_name(enum record_kind kind)
 {
 	return kind < RECORD_KIND_COUNT ? kinds[kind] : "?";
@@ -67,6 +89,16 @@ static void text_path(struct buf *buf, const char *before, struct span dir, stru
 	buf_printf(buf, " %s%s", before, log_quote(buf_span(&whole)));
 }
 
+static void text_unseen(struct buf *buf, const struct record *record)
+{
+	struct span rest = record->path2;
+	buf_printf(buf, " %s %s", reason_name(record->mode), log_quote(record->path));
+	while (rest.len) {
+		buf_printf(buf, " %s", log_quote(next_argument(&rest)));
+	}
+	buf_printf(buf, " in %s", log_quote(record->dir));
+}
+
 void record_text(struct buf *buf, const struct record *record)
 {
 	text_time(buf, record->time_ns);
@@ -75,8 +107,12 @@ void record_text(struct buf *buf, const struct record *record)
 	if (record->fd >= 0) {
 		buf_printf(buf, " fd=%d", record->fd);
 	}
-	text_path(buf, "", record->dir, record->path);
-	text_path(buf, "-> ", record->dir2, record->path2);
+	if (record->kind == RECORD_UNSEEN) {
+		text_unseen(buf, record);
+	} else {
+		text_path(buf, "", record->dir, record->path);
+		text_path(buf, "-> ", record->dir2, record->path2);
+	}
 	for (size_t i = 0; i < FLAG_COUNT; i++) {
 		if (record->flags & flag_names[i].flag) {
 			buf_printf(buf, " %s", flag_names[i].name);
@@ -207,6 +243,10 @@ void record_json(struct buf *buf, const struct record *record)
 			",\"size\":%" PRIu64 ",\"mtime_ns\":%" PRId64 ",\"mode\":%" PRIu32
 			",\"nlink\":%" PRIu32,
 			record->size_bytes, record->mtime_ns, record->mode, record->nlink);
+	}
+	if (record->kind == RECORD_UNSEEN) {
+		buf_printf(buf, ",\"reason\":\"%s\",\"session\":%" PRIu32,
+			reason_name(record->mode), record->nlink);
 	}
 	json_name(buf, "dir", record->dir);
 	json_name(buf, "path", record->path);

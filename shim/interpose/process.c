@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Children get our descriptors; their deaths have to be intents of their own. */
+#include "../unseen.h"
 #include "calls.h"
 #include "observe.h"
 
@@ -19,10 +20,13 @@ FORK(forkpty, (int *master, char *name, const void *terminal, const void *window
 	(master, name, terminal, window), NONE)
 FORK(daemon, (int keep_directory, int keep_descriptors), (keep_directory, keep_descriptors), NONE)
 
-#define SPAWN(name)                                                                                \
+/* What will not be seen is recorded when the child's pid is known. */
+#define SPAWN(name, searches)                                                                      \
 	int name(int *child, const char *path, const void *actions, const void *attributes,        \
 		char *const *argv, char *const *envp)                                              \
 	{                                                                                          \
+		const struct program program = {AT_FDCWD, path, 0, searches};                      \
+		unsigned reason = unseen_reason(&program, envp);                                   \
 		int pid = 0;                                                                       \
 		int result =                                                                       \
 			CALL_REAL(name, (&pid, path, actions, attributes, argv, envp), ENOSYS);    \
@@ -32,7 +36,10 @@ FORK(daemon, (int keep_directory, int keep_descriptors), (keep_directory, keep_d
 		if (result == 0 && recorder_configured) {                                          \
 			observe_spawned((uint32_t)pid);                                            \
 		}                                                                                  \
+		if (result == 0 && reason) {                                                       \
+			unseen_record((uint32_t)pid, reason, &program, argv);                      \
+		}                                                                                  \
 		return result;                                                                     \
 	}
-SPAWN(posix_spawn)
-SPAWN(posix_spawnp)
+SPAWN(posix_spawn, false)
+SPAWN(posix_spawnp, true)
