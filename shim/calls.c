@@ -5,23 +5,32 @@
  */
 #include "calls.h"
 
+#include "first-page.h"
 #include "resolve.h"
 
 extern __attribute__((weak, visibility("default"))) int *__errno_location(void);
 
-static const char *const names[CALL_COUNT] = {
-#define CALL(returns, name, ...) #name,
+/* Text and offsets rather than pointers, which every process would have to relocate. */
+static const struct names {
+#define CALL(returns, name, ...) char of_##name[sizeof(#name)];
+#include "calls.def"
+} names = {
+#define CALL(returns, name, ...) .of_##name = #name,
+#include "calls.def"
+};
+static const uint16_t name_at[CALL_COUNT] = {
+#define CALL(returns, name, ...) offsetof(struct names, of_##name),
 #include "calls.def"
 };
 
 #define ABSENT ((void *)1)
-static void *reals[CALL_COUNT];
+static FIRST_PAGE void *reals[CALL_COUNT];
 
 void *call_real(enum call call)
 {
 	void *real = __atomic_load_n(&reals[call], __ATOMIC_RELAXED);
 	if (__builtin_expect(!real, 0)) {
-		real = resolve(names[call]);
+		real = resolve((const char *)&names + name_at[call]);
 		__atomic_store_n(&reals[call], real ? real : ABSENT, __ATOMIC_RELAXED);
 	}
 	return real == ABSENT ? NULL : real;

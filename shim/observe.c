@@ -18,10 +18,11 @@
 #include <stddef.h>
 
 #include "core/raw.h"
+#include "first-page.h"
 
-struct held held[HELD_MAX];
-static unsigned held_end;   /* beyond the highest number ever held */
-static uint32_t held_owner; /* the process whose table it is */
+BEHIND_FIRST_PAGE struct held held[HELD_MAX];
+static FIRST_PAGE unsigned held_end;   /* beyond the highest number ever held */
+static FIRST_PAGE uint32_t held_owner; /* the process whose table it is */
 
 static bool is_writer(int fd)
 {

@@ -23,6 +23,7 @@
 
 #include "core/raw.h"
 #include "directory.h"
+#include "first-page.h"
 #include "resolve.h"
 #include "summon.h"
 
@@ -30,17 +31,21 @@
 #define RING_SIZE (UINT64_C(16) << 20) /* of one made here: some milliseconds */
 #define NAME_MAX_ 4096u
 
-bool recorder_configured;
+#define SETTLED 8u /* records */
 
-static struct {
+FIRST_PAGE bool recorder_configured;
+
+static FIRST_PAGE struct {
 	struct journal_ring *ring;
-	char places[1024]; /* NUL between them, two at the end */
-	char job[64];
+	uint32_t *pid; /* in a page of its own that the kernel wipes in the child of a fork */
+	int (*clock)(int, long *);
+	uint64_t retry_ns;
+	uint32_t appended;
+	bool pid_uncertain;
 	uint8_t job_len;
 	char program[16];
-	uint64_t retry_ns;
-	bool prepared;
-	int (*clock)(int, long *);
+	char job[64];
+	char places[1024]; /* NUL between them, two at the end */
 } self;
 
 /* ---- the start --------------------------------------------------------------------------- */
@@ -52,17 +57,6 @@ static const char *value_if(const char *entry, const char *name)
 		name++;
 	}
 	return *name == '\0' && *entry == '=' ? entry + 1 : NULL;
-}
-
-static const char *look_up(char *const *environment, const char *name)
-{
-	for (; environment && *environment; environment++) {
-		const char *value = value_if(*environment, name);
-		if (value && *value) {
-			return value;
-		}
-	}
-	return NULL;
 }
 
 /* Copies the list with `%h` replaced; a list that does not fit is cut at a whole place. */
@@ -91,22 +85,36 @@ static void copy_places(const char *list)
 	self.places[used] = self.places[used + 1] = '\0';
 }
 
-void recorder_start(char *const *environment)
+/* The first of jobs that is there; best is the number of the one that was found before. */
+static size_t note_job(const char *entry, size_t best)
 {
-	static const char *const jobs[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"};
-	const char *list = look_up(environment, "MIRROR_JOURNAL");
-	if (!list) {
-		return;
-	}
-	for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && self.job_len == 0; i++) {
-		const char *job = look_up(environment, jobs[i]);
-		for (; job && *job && self.job_len < sizeof(self.job) - 1; job++) {
-			self.job[self.job_len++] = *job;
+	static const char jobs[][16] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"};
+	for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && i < best; i++) {
+		const char *job = value_if(entry, jobs[i]);
+		if (job && *job) {
+			for (self.job_len = 0; *job && self.job_len < sizeof(self.job) - 1; job++) {
+				self.job[self.job_len++] = *job;
+			}
+			return i;
 		}
 	}
-	copy_places(list);
-	summon_start(environment);
-	recorder_configured = true;
+	return best;
+}
+
+/* One walk: a batch job's environment is long. */
+void recorder_start(char *const *environment)
+{
+	const char *list = NULL;
+	for (size_t job = SIZE_MAX; *environment; environment++) {
+		const char *value = value_if(*environment, "MIRROR_JOURNAL");
+		list = !list && value && *value ? value : list;
+		job = note_job(*environment, job);
+		summon_note(*environment);
+	}
+	if (list) {
+		copy_places(list);
+		recorder_configured = true;
+	}
 }
 
 /* ---- time, pid, ring --------------------------------------------------------------------- */
@@ -114,58 +122,68 @@ void recorder_start(char *const *environment)
 static uint64_t wall_ns(void)
 {
 	long now[2] = {0, 0};
-	if (!self.clock || self.clock(0, now) != 0) {
+	int (*clock)(int, long *) = __atomic_load_n(&self.clock, __ATOMIC_RELAXED);
+	if (!clock || clock(0, now) != 0) {
 		raw_call(SYS_clock_gettime, 0, now);
 	}
 	return (uint64_t)now[0] * 1000000000 + (uint64_t)now[1];
 }
 
 /*
- * Our pid, in a page that the kernel wipes in the child of a fork, whoever calls it.  The child of
- * vfork() has the page as it is; so whoever may make one says so, and then the kernel is asked.
+ * The child of vfork() has the page with our pid as it is; so whoever may make one says so, and
+ * from then on the kernel is asked.
  */
-#if defined(__aarch64__)
-#define WIPED_BYTES 65536
-#else
-#define WIPED_BYTES 4096
-#endif
-static struct {
-	_Alignas(WIPED_BYTES) uint32_t pid;
-	char rest[WIPED_BYTES - sizeof(uint32_t)];
-} wiped;
-static bool wiped_on_fork, pid_uncertain;
-
 uint32_t recorder_pid(void)
 {
-	uint32_t pid = __atomic_load_n(&wiped.pid, __ATOMIC_RELAXED);
-	if (pid != 0 && !__atomic_load_n(&pid_uncertain, __ATOMIC_RELAXED)) {
-		return pid;
-	}
-	pid = (uint32_t)raw_call(SYS_getpid);
-	if (wiped_on_fork && !__atomic_load_n(&pid_uncertain, __ATOMIC_RELAXED)) {
-		__atomic_store_n(&wiped.pid, pid, __ATOMIC_RELAXED);
+	uint32_t *kept = __atomic_load_n(&self.pid, __ATOMIC_ACQUIRE);
+	bool certain = kept && !__atomic_load_n(&self.pid_uncertain, __ATOMIC_RELAXED);
+	uint32_t pid = certain ? __atomic_load_n(kept, __ATOMIC_RELAXED) : 0;
+	if (pid == 0) {
+		pid = (uint32_t)raw_call(SYS_getpid);
+		if (certain) {
+			__atomic_store_n(kept, pid, __ATOMIC_RELAXED);
+		}
 	}
 	return pid;
 }
 
 void recorder_pid_uncertain(void)
 {
-	__atomic_store_n(&pid_uncertain, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&self.pid_uncertain, true, __ATOMIC_RELAXED);
 }
 
-static void prepare(void)
+static uint32_t *page_wiped_on_fork(void)
 {
-	if (self.prepared) {
+	long page = raw_call(SYS_mmap, 0, sizeof(uint32_t), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (raw_failed(page)) {
+		return NULL;
+	}
+	if (raw_failed(raw_call(SYS_madvise, page, sizeof(uint32_t), MADV_WIPEONFORK))) {
+		raw_call(SYS_munmap, page, sizeof(uint32_t));
+		return NULL;
+	}
+	return (uint32_t *)page; // NOLINT(performance-no-int-to-ptr)
+}
+
+/*
+ * Most programs have a record or two to tell and are gone: they ask the kernel for time and pid.
+ * What makes these cheap costs as much as some ten such questions, and is for those that stay.
+ */
+static void count_record(void)
+{
+	static const char name[] =
+#if defined(__x86_64__)
+		"__vdso_clock_gettime";
+#else
+		"__kernel_clock_gettime";
+#endif
+	if (self.appended >= SETTLED ||
+		__atomic_add_fetch(&self.appended, 1, __ATOMIC_RELAXED) != SETTLED) {
 		return;
 	}
-#if defined(__x86_64__)
-	self.clock = (int (*)(int, long *))resolve_vdso("__vdso_clock_gettime");
-#else
-	self.clock = (int (*)(int, long *))resolve_vdso("__kernel_clock_gettime");
-#endif
-	raw_call(SYS_prctl, PR_GET_NAME, self.program);
-	wiped_on_fork = raw_call(SYS_madvise, &wiped, sizeof(wiped), MADV_WIPEONFORK) == 0;
-	self.prepared = true;
+	__atomic_store_n(&self.clock, (int (*)(int, long *))resolve_vdso(name), __ATOMIC_RELAXED);
+	__atomic_store_n(&self.pid, page_wiped_on_fork(), __ATOMIC_RELEASE);
 }
 
 static const char *next_place(const char *place)
@@ -214,7 +232,7 @@ static struct journal_ring *attach(void)
 {
 	struct journal_writer writer = {0};
 	struct journal_ring *none = NULL;
-	prepare();
+	raw_call(SYS_prctl, PR_GET_NAME, self.program);
 	uint64_t now_ns = wall_ns();
 	if (now_ns < self.retry_ns) {
 		return NULL;
@@ -241,6 +259,7 @@ static struct journal_ring *attach(void)
 static bool recorder(struct journal_writer *ret)
 {
 	ret->map_bytes = 0;
+	ret->settled = self.appended >= SETTLED;
 	ret->ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
 	if (!ret->ring && recorder_configured) {
 		ret->ring = attach();
@@ -275,6 +294,7 @@ static int append(const struct record *record)
 	int r = -ENOENT;
 	for (int tries = 0; tries < 2 && recorder(&writer); tries++) {
 		r = journal_append(&writer, record);
+		count_record();
 		if (r != -ESTALE) {
 			return r;
 		}

@@ -40,7 +40,7 @@ struct file {
 
 extern __attribute__((visibility("hidden"))) bool recorder_configured;
 
-/* Reads the environment; called once, before main(). */
+/* Reads the environment, which is not NULL; called once, before main(). */
 void recorder_start(char *const *environment);
 
 /* What this node's processes have found out, journal_verdict(); does not attach. */

@@ -25,7 +25,7 @@ extern __attribute__((weak, visibility("default"))) char **environ;
 
 __attribute__((constructor)) static void start(void)
 {
-	if (&environ) {
+	if (&environ && environ) {
 		recorder_start(environ);
 	}
 	if (recorder_configured) {

@@ -27,10 +27,10 @@
 
 #include "core/raw.h"
 #include "core/span.h"
+#include "first-page.h"
 #include "resolve.h"
 
 #define PATH_BYTES  1024u
-#define KEPT_MAX    12u
 #define STACK_BYTES 8192u
 #define SIGNAL_MAX  64
 #define TYPE_MASK   0170000u
@@ -40,10 +40,13 @@
 #define ALIKE       (CLONE_VM | CLONE_VFORK | CLONE_UNTRACED)
 
 /* What the poster gets to see: where its files are, no library paths of the job's modules. */
-static const char *const kept_names[] = {
+static const char kept_names[][20] = {
 	"HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "USER=", "LOGNAME=", "LANG=", "PATH="};
-static char kept[2048]; /* NUL between them, two at the end */
-static size_t kept_len;
+#define KEPT_HOME  0
+#define KEPT_STATE 1
+#define KEPT       (sizeof(kept_names) / sizeof(kept_names[0]))
+/* As the kernel laid them out, where no setenv() reaches; who writes over them is found out. */
+static FIRST_PAGE char *kept[KEPT];
 
 /* Too large for the stack of a guest. */
 struct scene {
@@ -51,7 +54,7 @@ struct scene {
 	char path[PATH_BYTES];
 	const char *mirror;
 	char *argv[4];
-	char *envp[KEPT_MAX + 1];
+	char *envp[KEPT + 1];
 	_Alignas(16) char first_stack[STACK_BYTES];
 	_Alignas(16) char second_stack[STACK_BYTES];
 };
@@ -90,37 +93,25 @@ static const char *last_part(const char *path)
 	return part;
 }
 
-static void keep(const char *entry)
+void summon_note(char *entry)
 {
-	size_t len = strlen(entry) + 1;
-	if (kept_len + len < sizeof(kept)) {
-		for (size_t i = 0; i < len; i++) {
-			kept[kept_len + i] = entry[i];
-		}
-		kept_len += len;
-	}
-}
-
-void summon_start(char *const *environment)
-{
-	for (; *environment; environment++) {
-		for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
-			if (behind(*environment, kept_names[i])) {
-				keep(*environment);
-			}
+	for (size_t i = 0; i < KEPT; i++) {
+		if (behind(entry, kept_names[i])) {
+			kept[i] = entry;
 		}
 	}
 }
 
-static const char *kept_value(const char *name)
+/* The value of one of kept_names, or NULL. */
+static const char *kept_value(size_t i)
 {
-	for (const char *entry = kept; *entry; entry += strlen(entry) + 1) {
-		const char *value = behind(entry, name);
-		if (value) {
-			return value[0] == '/' ? value : NULL;
-		}
-	}
-	return NULL;
+	return kept[i] ? behind(kept[i], kept_names[i]) : NULL;
+}
+
+static const char *kept_directory(size_t i)
+{
+	const char *value = kept_value(i);
+	return value && value[0] == '/' ? value : NULL;
 }
 
 /* ---- whether ----------------------------------------------------------------------------- */
@@ -128,7 +119,7 @@ static const char *kept_value(const char *name)
 /* The file of that name in the mirror's state directory, as lib/flow/place.c has it. */
 static bool state_path(struct scene *scene, const char *name)
 {
-	const char *state = kept_value("XDG_STATE_HOME="), *home = kept_value("HOME=");
+	const char *state = kept_directory(KEPT_STATE), *home = kept_directory(KEPT_HOME);
 	size_t used = 0;
 	if (!state && !home) {
 		return false;
@@ -303,8 +294,10 @@ static void set_arguments(struct scene *scene)
 	scene->argv[0] = scene->program;
 	scene->argv[1] = option;
 	scene->argv[2] = (char *)(uintptr_t)scene->mirror;
-	for (char *entry = kept; *entry && count < KEPT_MAX; entry += strlen(entry) + 1) {
-		scene->envp[count++] = entry;
+	for (size_t i = 0; i < KEPT; i++) {
+		if (kept_value(i)) {
+			scene->envp[count++] = kept[i];
+		}
 	}
 }
 

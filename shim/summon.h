@@ -12,8 +12,8 @@
 
 #include <stdbool.h>
 
-/* Keeps what the poster will need of the environment; called once, before main(). */
-void summon_start(char *const *environment);
+/* Notes a string of the environment if the poster will need it.  For all of them, before main(). */
+void summon_note(char *entry);
 
 bool summon_is_possible(const char *directory);
 

@@ -114,7 +114,7 @@ int journal_first(const char *directory, uint64_t size_bytes)
 	if (raw_failed(dir)) {
 		return (int)dir;
 	}
-	r = journal_safe((int)dir, S_IFDIR, &ignored);
+	r = journal_safe((int)dir, "", S_IFDIR, &ignored);
 	if (r == 0) {
 		r = make_ring((int)dir, size_bytes);
 	}

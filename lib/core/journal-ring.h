@@ -170,8 +170,8 @@ static inline uint32_t ring_sum(const void *bytes, uint64_t count)
 	}
 	return (uint32_t)(sum ^ sum >> 29);
 }
-/* Writers: 0 where fd is of that type, ours, and not for others to write. */
+/* Writers: 0 where path (empty: fd itself) is of that type, ours, and not for others to write. */
 __attribute__((visibility("hidden"))) int journal_safe(
-	int fd, uint32_t type, uint64_t *ret_size_bytes);
+	int fd, const char *path, uint32_t type, uint64_t *ret_size_bytes);
 
 #define RING_SUMMED 16u /* offset of the first summed byte; kind and flags are added apart */

@@ -18,7 +18,8 @@
 #include "core/atomic.h"
 #include "core/raw.h"
 
-#define TURN_NS UINT64_C(30000000000)
+#define TURN_NS         UINT64_C(30000000000)
+#define RING_PATH_BYTES 512u
 
 static void count_drop(struct journal_ring *ring, uint64_t time_ns)
 {
@@ -29,10 +30,11 @@ static void count_drop(struct journal_ring *ring, uint64_t time_ns)
 
 /* ---- attach ------------------------------------------------------------------------------ */
 
-int journal_safe(int fd, uint32_t type, uint64_t *ret_size_bytes)
+int journal_safe(int fd, const char *path, uint32_t type, uint64_t *ret_size_bytes)
 {
 	struct statx stx = {0};
-	long r = raw_call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx);
+	long r = raw_call(
+		SYS_statx, fd, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stx);
 	if (raw_failed(r)) {
 		return (int)r;
 	}
@@ -76,7 +78,7 @@ static bool is_foreign(struct journal_ring *ring)
 static int map_ring(struct journal_writer *writer, int fd)
 {
 	uint64_t bytes = 0;
-	int r = journal_safe(fd, S_IFREG, &bytes);
+	int r = journal_safe(fd, "", S_IFREG, &bytes);
 	if (r < 0) {
 		return r;
 	}
@@ -93,30 +95,49 @@ static int map_ring(struct journal_writer *writer, int fd)
 		raw_call(SYS_munmap, map, bytes);
 		return r;
 	}
-	raw_call(SYS_madvise, map, bytes, MADV_DONTDUMP);
 	writer->map_bytes = bytes;
 	writer->ring = ring;
 	return 0;
 }
 
+static bool ring_path(const char *directory, char path[RING_PATH_BYTES])
+{
+	static const char name[] = "/" RING_FILE;
+	size_t len = 0;
+	for (; directory[len]; len++) {
+		if (len == RING_PATH_BYTES - sizeof(name)) {
+			return false;
+		}
+		path[len] = directory[len];
+	}
+	for (size_t i = 0; i < sizeof(name); i++) {
+		path[len + i] = name[i];
+	}
+	return true;
+}
+
+/*
+ * The directory is looked at by name, which costs half of opening it.  Who could put another in its
+ * place between that look and the open owns what is above it, and could have done so before.
+ */
 int journal_attach(struct journal_writer *writer, const char *directory)
 {
+	char path[RING_PATH_BYTES];
 	uint64_t ignored;
-	long dir = raw_call(
-		SYS_openat, AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (raw_failed(dir)) {
-		return (int)dir;
+	if (!ring_path(directory, path)) {
+		return -ENAMETOOLONG;
 	}
-	int r = journal_safe((int)dir, S_IFDIR, &ignored);
-	if (r == 0) {
-		long fd = raw_call(
-			SYS_openat, dir, RING_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-		r = raw_failed(fd) ? (int)fd : map_ring(writer, (int)fd);
-		if (!raw_failed(fd)) {
-			raw_call(SYS_close, fd);
-		}
+	int r = journal_safe(AT_FDCWD, directory, S_IFDIR, &ignored);
+	if (r < 0) {
+		return r;
 	}
-	raw_call(SYS_close, dir);
+	long fd =
+		raw_call(SYS_openat, AT_FDCWD, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (raw_failed(fd)) {
+		return (int)fd;
+	}
+	r = map_ring(writer, (int)fd);
+	raw_call(SYS_close, fd);
 	return r;
 }
 
@@ -325,9 +346,14 @@ uint64_t journal_rename_count(const struct journal_writer *writer)
 
 /* ---- drafts ------------------------------------------------------------------------------ */
 
+/*
+ * Processes that have only just attached take the first ones, which the kernel maps together with
+ * the header; those that go on appending do not get into each other's way.
+ */
 struct journal_draft *journal_draft_take(struct journal_writer *writer, uint32_t pid)
 {
-	uint64_t count = writer->ring->drafts, first = (uint64_t)pid * UINT64_C(0x9e3779b1);
+	uint64_t count = writer->ring->drafts;
+	uint64_t first = writer->settled ? (uint64_t)pid * UINT64_C(0x9e3779b1) : 0;
 	for (uint64_t i = 0; i < count; i++) {
 		struct journal_draft *draft = ring_draft(writer->ring, (first + i) % count);
 		uint64_t expected = DRAFT_FREE;

@@ -118,13 +118,14 @@ struct record {
 struct journal_writer {
 	struct journal_ring *ring; /* mapped, or NULL: not attached */
 	size_t map_bytes;
+	bool settled; /* the caller has appended much: takes drafts from all over the ring */
 };
 
 /*
- * Maps the ring in directory (absolute, NUL-terminated).  Refuses a directory or ring of another
- * owner, or one that others may write (-EPERM), and one whose reader lives in another namespace of
- * pids (-EXDEV; counted as dropped, for nothing will be recorded).  Keeps no descriptor.
- * Returns 0 or -errno.
+ * Maps the ring in directory (absolute, NUL-terminated, below 500 bytes).  Refuses a directory or
+ * ring of another owner, or one that others may write (-EPERM), and one whose reader lives in
+ * another namespace of pids (-EXDEV; counted as dropped, for nothing will be recorded).  Keeps no
+ * descriptor. Returns 0 or -errno.
  */
 int journal_attach(struct journal_writer *writer, const char *directory);
 
