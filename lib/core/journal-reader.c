@@ -22,6 +22,7 @@
 #include "core/pid.h"
 
 #define POSITION_F "position %" PRIu64
+#define SLACK_NS   (2 * CLOCK_S) /* of start times by the wall clock */
 
 /* ---- who lives --------------------------------------------------------------------------- */
 
@@ -52,7 +53,7 @@ static bool owner_is_dead(struct journal *journal, uint64_t position, uint64_t w
 	}
 	uint64_t before_ns = claimed_before_ns(journal, position, word_units(word));
 	return (started != 0 && journal->stuck.started != started) ||
-	       (before_ns != 0 && pid_started_ns(pid) > before_ns + CLOCK_S);
+	       (before_ns != 0 && pid_started_ns(pid) > before_ns + SLACK_NS);
 }
 
 /* ---- decoding ---------------------------------------------------------------------------- */
@@ -106,17 +107,33 @@ static bool decode(const struct ring_record *it, uint64_t bytes, struct record *
 
 /* ---- the dead's drafts ------------------------------------------------------------------- */
 
+/* Its pid may be another's by now; one that is armed says since when its owner has lived. */
+static bool owner_has_gone(const struct journal_draft *draft, uint64_t owner)
+{
+	uint32_t pid = (uint32_t)(owner >> 2);
+	return pid_is_gone(pid) ||
+	       ((owner & 3) == DRAFT_ARMED && pid_started_ns(pid) > draft->time_ns + SLACK_NS);
+}
+
+/*
+ * Whether its owner has died with it; then nobody else changes it any more.  The owner may have let
+ * go of it before it died, and another may have taken it since; so it is asked for again.
+ */
+static bool is_left(struct journal_draft *draft, uint64_t owner)
+{
+	return owner != DRAFT_FREE && owner_has_gone(draft, owner) && LOAD(draft->owner) == owner;
+}
+
 /* Hands out a draft that a dead process left armed, once. */
 static bool next_left_draft(struct journal *journal, struct record *ret)
 {
 	for (uint64_t i = 0; i < journal->drafts && !journal->peeking; i++) {
 		struct journal_draft *draft = ring_draft(journal->ring, i);
-		uint64_t owner = LOAD(draft->owner);
-		uint32_t pid = (uint32_t)(owner >> 2);
-		if (owner == DRAFT_FREE || journal->handed[i] || !pid_is_gone(pid)) {
+		uint64_t owner = journal->handed[i] ? DRAFT_FREE : LOAD(draft->owner);
+		if (!is_left(draft, owner)) {
 			continue;
 		}
-		*ret = (struct record){.pid = pid, .fd = -1};
+		*ret = (struct record){.pid = (uint32_t)(owner >> 2), .fd = -1};
 		if ((owner & 3) != DRAFT_ARMED || journal_draft_read(draft, ret) < 0 ||
 			ret->kind == RECORD_NONE || ret->kind >= RECORD_KIND_COUNT) {
 			STORE(draft->owner, DRAFT_FREE);

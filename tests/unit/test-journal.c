@@ -321,20 +321,25 @@ static void a_pid_used_again_is_dead(void **state)
 	journal_destroy(journal);
 }
 
-static void leave_draft(void)
+static void leave_draft(uint64_t time_ns)
 {
 	struct journal_writer writer = {0};
 	(void)journal_attach(&writer, directory);
 	struct journal_draft *draft = journal_draft_take(&writer, (uint32_t)getpid());
 	draft->kind = RECORD_UNLINK;
 	draft->flags = 0;
-	draft->time_ns = 5;
+	draft->time_ns = time_ns;
 	draft->program_len = draft->job_len = 0;
 	draft->dir2_len = draft->path2_len = 0;
 	draft->dir_len = 4;
 	draft->path_len = 1;
 	memcpy(draft->bytes, "/dirx", 5);
 	journal_draft_arm(draft);
+}
+
+static void leave_draft_of_now(void)
+{
+	leave_draft(clock_wall());
 }
 
 static void drafts_of_the_dead_are_records(void **state)
@@ -346,8 +351,9 @@ static void drafts_of_the_dead_are_records(void **state)
 	attach(&writer);
 	struct journal_draft *mine = journal_draft_take(&writer, (uint32_t)getpid());
 	mine->kind = RECORD_UNLINK;
+	mine->time_ns = clock_wall();
 	journal_draft_arm(mine);
-	pid_t pid = killed(leave_draft);
+	pid_t pid = killed(leave_draft_of_now);
 	assert_int_equal(journal_next(journal, &got, &why), 0);
 	assert_int_equal(got.kind, RECORD_UNLINK);
 	assert_int_equal(got.pid, pid);
@@ -368,6 +374,24 @@ static void drafts_of_the_dead_are_records(void **state)
 	journal = create();
 	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
 	journal_draft_drop(mine);
+	journal_destroy(journal);
+}
+
+/* The pid is our own, but we began after the draft was armed. */
+static void a_draft_of_a_pid_used_again_is_a_record(void **state)
+{
+	struct journal *journal = create();
+	struct journal_writer writer;
+	struct record got;
+	(void)state;
+	leave_draft(clock_wall());
+	attach(&writer);
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY); /* we live */
+	leave_draft(clock_wall() - 365 * 86400 * CLOCK_S);
+	assert_int_equal(journal_next(journal, &got, &why), 0);
+	assert_int_equal(got.kind, RECORD_UNLINK);
+	assert_span(got.path, "x");
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
 	journal_destroy(journal);
 }
 
@@ -631,6 +655,7 @@ int main(void)
 		CASE(a_living_writer_is_waited_for),
 		CASE(a_pid_used_again_is_dead),
 		CASE(drafts_of_the_dead_are_records),
+		CASE(a_draft_of_a_pid_used_again_is_a_record),
 		CASE(drafts_run_out),
 		CASE(one_reader_only),
 		CASE(a_writer_makes_the_first_ring),
