@@ -36,8 +36,8 @@
 FIRST_PAGE bool recorder_configured;
 
 static FIRST_PAGE struct {
-	struct journal_ring *ring;
-	uint32_t *pid; /* in a page of its own that the kernel wipes in the child of a fork */
+	uintptr_t ring; /* its address, and in the low bits its size: see pack() */
+	uint32_t *pid;  /* in a page of its own that the kernel wipes in the child of a fork */
 	int (*clock)(int, long *);
 	uint64_t retry_ns;
 	uint32_t appended;
@@ -228,14 +228,29 @@ static const char *attach_first(struct journal_writer *writer)
 	return NULL;
 }
 
-static struct journal_ring *attach(void)
+/* Ring and size as one word, so that threads take them and put them together; 0: no ring. */
+#define SIZE_BITS UINT64_C(63)
+static uintptr_t pack(const struct journal_writer *writer)
+{
+	return (uintptr_t)writer->ring | (uintptr_t)__builtin_ctzll(writer->size_bytes);
+}
+
+static struct journal_writer unpack(uintptr_t word)
+{
+	return (struct journal_writer){
+		.ring = (struct journal_ring *)(word &
+						~SIZE_BITS), // NOLINT(performance-no-int-to-ptr)
+		.size_bytes = UINT64_C(1) << (word & SIZE_BITS)};
+}
+
+static uintptr_t attach(void)
 {
 	struct journal_writer writer = {0};
-	struct journal_ring *none = NULL;
+	uintptr_t none = 0;
 	raw_call(SYS_prctl, PR_GET_NAME, self.program);
 	uint64_t now_ns = wall_ns();
 	if (now_ns < self.retry_ns) {
-		return NULL;
+		return 0;
 	}
 	const char *place = attach_any(&writer);
 	if (!place) {
@@ -243,40 +258,42 @@ static struct journal_ring *attach(void)
 	}
 	if (!place) {
 		self.retry_ns = now_ns + RETRY_NS;
-		return NULL;
+		return 0;
 	}
 	if (!__atomic_compare_exchange_n(
-		    &self.ring, &none, writer.ring, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		    &self.ring, &none, pack(&writer), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
 		raw_call(SYS_munmap, writer.ring, writer.map_bytes);
 		return none;
 	}
 	if (journal_calls_reader(&writer, place, now_ns)) {
 		summon(place);
 	}
-	return writer.ring;
+	return pack(&writer);
 }
 
 static bool recorder(struct journal_writer *ret)
 {
-	ret->map_bytes = 0;
-	ret->settled = self.appended >= SETTLED;
-	ret->ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
-	if (!ret->ring && recorder_configured) {
-		ret->ring = attach();
+	uintptr_t word = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
+	if (!word && recorder_configured) {
+		word = attach();
 	}
-	return ret->ring != NULL;
+	*ret = unpack(word);
+	ret->settled = self.appended >= SETTLED;
+	return word != 0;
 }
 
 unsigned recorder_verdict(uint64_t key)
 {
-	struct journal_writer writer = {.ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE)};
-	return writer.ring ? journal_verdict(&writer, key) : 0;
+	uintptr_t word = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
+	struct journal_writer writer = unpack(word);
+	return word ? journal_verdict(&writer, key) : 0;
 }
 
 void recorder_keep_verdict(uint64_t key, unsigned verdict)
 {
-	struct journal_writer writer = {.ring = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE)};
-	if (writer.ring) {
+	uintptr_t word = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
+	struct journal_writer writer = unpack(word);
+	if (word) {
 		journal_keep_verdict(&writer, key, verdict);
 	}
 }
@@ -298,9 +315,9 @@ static int append(const struct record *record)
 		if (r != -ESTALE) {
 			return r;
 		}
-		struct journal_ring *stale = writer.ring;
+		uintptr_t stale = pack(&writer);
 		__atomic_compare_exchange_n(
-			&self.ring, &stale, NULL, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+			&self.ring, &stale, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	}
 	return r;
 }

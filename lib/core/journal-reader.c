@@ -31,9 +31,11 @@ static uint64_t claimed_before_ns(const struct journal *journal, uint64_t positi
 {
 	struct journal_ring *ring = journal->ring;
 	uint64_t next = position + units * RING_UNIT;
-	const struct ring_record *it = (const struct ring_record *)ring_at(ring, next);
+	const struct ring_record *it =
+		(const struct ring_record *)ring_at(ring, journal->size_bytes, next);
 	uint64_t word = LOAD(it->word);
-	bool committed = next < LOAD(ring->head) && word_lap(word) == ring_lap(ring, next) &&
+	bool committed = next < LOAD(ring->head) &&
+			 word_lap(word) == ring_lap(journal->size_bytes, next) &&
 			 word_state(word) == RING_COMMITTED;
 	return committed ? it->time_ns : 0;
 }
@@ -178,12 +180,12 @@ static int look(
 {
 	struct journal_ring *ring = journal->ring;
 	uint64_t at = journal->cursor, head = LOAD(ring->head);
-	uint64_t word = LOAD(*(uint64_t *)ring_at(ring, at));
+	uint64_t word = LOAD(*(uint64_t *)ring_at(ring, journal->size_bytes, at));
 	uint64_t units = word_units(word), end = at + units * RING_UNIT;
-	if (at - LOAD(ring->tail) == ring->size_bytes) {
+	if (at - LOAD(ring->tail) == journal->size_bytes) {
 		return JOURNAL_EMPTY; /* full to the last unit: here lies what was not released */
 	}
-	if (word_lap(word) != ring_lap(ring, at)) {
+	if (word_lap(word) != ring_lap(journal->size_bytes, at)) {
 		return why_error(why, -EBADMSG, "journal damaged at " POSITION_F ": lap", at);
 	}
 	if (word_state(word) == RING_FREE) {
@@ -194,15 +196,15 @@ static int look(
 					 at);
 	}
 	if (word_state(word) > RING_COMMITTED || units == 0 || units > RING_UNITS_MAX ||
-		end - LOAD(ring->tail) > ring->size_bytes || (head > at && head < end)) {
+		end - LOAD(ring->tail) > journal->size_bytes || (head > at && head < end)) {
 		return why_error(why, -EBADMSG, "journal damaged at " POSITION_F ": length", at);
 	}
 	if (word_state(word) == RING_CLAIMED) {
 		if (!owner_is_dead(journal, at, word)) {
 			return JOURNAL_EMPTY;
 		}
-		word = LOAD(
-			*(uint64_t *)ring_at(ring, at)); /* it may have committed before it died */
+		word = LOAD(*(uint64_t *)ring_at(
+			ring, journal->size_bytes, at)); /* it may have committed before it died */
 	}
 	help_head(journal, at, end);
 	*ret_state = word_state(word);
@@ -213,7 +215,7 @@ static int look(
 /* Peeking: the reader may free the record meanwhile, so what is handed out is a copy. */
 static const struct ring_record *record_at(struct journal *journal, uint64_t bytes)
 {
-	const char *at = ring_at(journal->ring, journal->cursor);
+	const char *at = ring_at(journal->ring, journal->size_bytes, journal->cursor);
 	if (!journal->peeking) {
 		return (const struct ring_record *)at;
 	}
@@ -314,8 +316,9 @@ void journal_release(struct journal *journal, uint64_t position)
 	}
 	STORE(ring->releasing, position);
 	for (uint64_t at = tail; at < position; at += RING_UNIT) {
-		uint64_t word = ring_word((ring_lap(ring, at) + 1) & 0x3fffffff, 0, 0, RING_FREE);
-		STORE(*(uint64_t *)ring_at(ring, at), word);
+		uint64_t lap = ring_lap(journal->size_bytes, at) + 1;
+		uint64_t word = ring_word(lap & 0x3fffffff, 0, 0, RING_FREE);
+		STORE(*(uint64_t *)ring_at(ring, journal->size_bytes, at), word);
 	}
 	STORE(ring->tail, position);
 }

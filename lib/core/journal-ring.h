@@ -98,9 +98,14 @@ struct ring_record {
 _Static_assert(RING_RECORD_BYTES == 88, "88 bytes before the strings");
 _Static_assert(__builtin_offsetof(struct ring_record, pid) == 64, "pid opens the second unit");
 
-static inline uint64_t ring_lap(const struct journal_ring *ring, uint64_t position)
+/*
+ * size_bytes is what was found right when the ring was mapped, never read from the ring again: all
+ * programs of the user have it mapped, and what one of them scribbles over it must not make
+ * another one reach outside of its map.
+ */
+static inline uint64_t ring_lap(uint64_t size_bytes, uint64_t position)
 {
-	return position / ring->size_bytes & 0x3fffffff;
+	return position >> __builtin_ctzll(size_bytes) & 0x3fffffff;
 }
 
 static inline uint64_t ring_word(uint64_t lap, uint64_t pid, uint64_t units, enum ring_state state)
@@ -133,11 +138,6 @@ static inline struct journal_draft *ring_draft(struct journal_ring *ring, uint64
 	return (struct journal_draft *)((char *)ring + RING_HEADER) + index;
 }
 
-static inline char *ring_at(struct journal_ring *ring, uint64_t position)
-{
-	return (char *)ring_draft(ring, ring->drafts) + (position & (ring->size_bytes - 1));
-}
-
 static inline uint64_t ring_file_bytes(uint64_t size_bytes, uint64_t drafts)
 {
 	return RING_HEADER + drafts * sizeof(struct journal_draft) + size_bytes + RING_SLACK;
@@ -148,6 +148,12 @@ static inline uint64_t ring_drafts_for(uint64_t size_bytes)
 {
 	uint64_t drafts = size_bytes >> 17;
 	return drafts < 4 ? 4 : drafts > 512 ? 512 : drafts;
+}
+
+static inline char *ring_at(struct journal_ring *ring, uint64_t size_bytes, uint64_t position)
+{
+	return (char *)ring_draft(ring, ring_drafts_for(size_bytes)) +
+	       (position & (size_bytes - 1));
 }
 
 /* All zero is an empty ring of lap 0 already; only the header needs words. */

@@ -49,12 +49,14 @@ int journal_safe(int fd, const char *path, uint32_t type, uint64_t *ret_size_byt
 }
 
 /* Whether the header of a mapped file describes exactly that file. */
-static bool ring_fits(const struct journal_ring *ring, uint64_t file_bytes)
+static bool ring_fits(const struct journal_ring *ring, uint64_t file_bytes, uint64_t *ret_size)
 {
-	uint64_t size = ring->size_bytes;
+	uint64_t size = LOAD(ring->size_bytes);
+	*ret_size = size;
 	return ring->magic == RING_MAGIC && size >= RING_SIZE_MIN && size <= RING_SIZE_MAX &&
 	       (size & (size - 1)) == 0 && ring->drafts == ring_drafts_for(size) &&
-	       file_bytes == ring_file_bytes(size, ring->drafts) && LOAD(ring->retired) == 0;
+	       file_bytes == ring_file_bytes(size, ring_drafts_for(size)) &&
+	       LOAD(ring->retired) == 0;
 }
 
 /*
@@ -77,7 +79,7 @@ static bool is_foreign(struct journal_ring *ring)
 
 static int map_ring(struct journal_writer *writer, int fd)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, size_bytes = 0;
 	int r = journal_safe(fd, "", S_IFREG, &bytes);
 	if (r < 0) {
 		return r;
@@ -90,13 +92,13 @@ static int map_ring(struct journal_writer *writer, int fd)
 		return (int)map;
 	}
 	struct journal_ring *ring = (struct journal_ring *)map; // NOLINT(performance-no-int-to-ptr)
-	r = !ring_fits(ring, bytes) ? -EBADMSG : is_foreign(ring) ? -EXDEV : 0;
+	r = !ring_fits(ring, bytes, &size_bytes) ? -EBADMSG : is_foreign(ring) ? -EXDEV : 0;
 	if (r < 0) {
 		raw_call(SYS_munmap, map, bytes);
 		return r;
 	}
-	writer->map_bytes = bytes;
-	writer->ring = ring;
+	*writer =
+		(struct journal_writer){.ring = ring, .map_bytes = bytes, .size_bytes = size_bytes};
 	return 0;
 }
 
@@ -188,18 +190,20 @@ static void advance(struct journal_ring *ring, uint64_t head, uint64_t units)
 }
 
 /* Whether units from head on are not yet free.  tail is read again before that is believed. */
-static bool is_full(struct journal_ring *ring, uint64_t head, uint64_t units)
+static bool is_full(const struct journal_writer *writer, uint64_t head, uint64_t units)
 {
-	uint64_t tail = LOAD(ring->tail);
-	return tail <= head && head + units * RING_UNIT - tail > ring->size_bytes;
+	uint64_t tail = LOAD(writer->ring->tail);
+	return tail <= head && head + units * RING_UNIT - tail > writer->size_bytes;
 }
 
 /* Returns 0 with the record's word CLAIMED, JOURNAL_FULL, or -EBADMSG. */
-static int claim(struct journal_ring *ring, uint32_t owner, uint64_t units, uint64_t *ret_position)
+static int claim(
+	struct journal_writer *writer, uint32_t owner, uint64_t units, uint64_t *ret_position)
 {
+	struct journal_ring *ring = writer->ring;
 	for (;;) {
-		uint64_t head = LOAD(ring->head), lap = ring_lap(ring, head);
-		if (is_full(ring, head, units)) {
+		uint64_t head = LOAD(ring->head), lap = ring_lap(writer->size_bytes, head);
+		if (is_full(writer, head, units)) {
 			if (LOAD(ring->head) == head) {
 				return JOURNAL_FULL;
 			}
@@ -207,7 +211,7 @@ static int claim(struct journal_ring *ring, uint32_t owner, uint64_t units, uint
 		}
 		uint64_t seen = ring_word(lap, 0, 0, RING_FREE);
 		uint64_t mine = ring_word(lap, owner, units, RING_CLAIMED);
-		if (atomic_swap((uint64_t *)ring_at(ring, head), &seen, mine)) {
+		if (atomic_swap((uint64_t *)ring_at(ring, writer->size_bytes, head), &seen, mine)) {
 			advance(ring, head, units);
 			*ret_position = head;
 			return 0;
@@ -291,14 +295,15 @@ int journal_append(struct journal_writer *writer, const struct record *record)
 	if (LOAD(ring->retired)) {
 		return -ESTALE;
 	}
-	int r = claim(ring, owner, units, &position);
+	int r = claim(writer, owner, units, &position);
 	if (r != 0) {
 		count_drop(ring, record->time_ns);
 		return r;
 	}
-	struct ring_record *it = (struct ring_record *)ring_at(ring, position);
+	uint64_t lap = ring_lap(writer->size_bytes, position);
+	struct ring_record *it = (struct ring_record *)ring_at(ring, writer->size_bytes, position);
 	fill(it, record);
-	STORE(it->word, ring_word(ring_lap(ring, position), owner, units, RING_COMMITTED));
+	STORE(it->word, ring_word(lap, owner, units, RING_COMMITTED));
 	if (record->kind == RECORD_RENAME || record->kind == RECORD_EXCHANGE) {
 		ADD(ring->renames, 1);
 	}
@@ -352,7 +357,7 @@ uint64_t journal_rename_count(const struct journal_writer *writer)
  */
 struct journal_draft *journal_draft_take(struct journal_writer *writer, uint32_t pid)
 {
-	uint64_t count = writer->ring->drafts;
+	uint64_t count = ring_drafts_for(writer->size_bytes);
 	uint64_t first = writer->settled ? (uint64_t)pid * UINT64_C(0x9e3779b1) : 0;
 	for (uint64_t i = 0; i < count; i++) {
 		struct journal_draft *draft = ring_draft(writer->ring, (first + i) % count);

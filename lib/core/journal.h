@@ -118,7 +118,8 @@ struct record {
 struct journal_writer {
 	struct journal_ring *ring; /* mapped, or NULL: not attached */
 	size_t map_bytes;
-	bool settled; /* the caller has appended much: takes drafts from all over the ring */
+	uint64_t size_bytes; /* of the ring's data, as it was when it was mapped */
+	bool settled;        /* the caller has appended much: takes drafts from all over the ring */
 };
 
 /*

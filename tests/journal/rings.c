@@ -55,14 +55,14 @@ static uint64_t free_word(const struct journal_ring *ring, uint64_t position, ui
 {
 	uint64_t begin = position - (position & (ring->size_bytes - 1));
 	uint64_t at = begin + place + (begin + place < position ? ring->size_bytes : 0);
-	return ring_word(ring_lap(ring, at), 0, 0, RING_FREE);
+	return ring_word(ring_lap(ring->size_bytes, at), 0, 0, RING_FREE);
 }
 
 void rings_begin_at(struct rings *rings, uint64_t position)
 {
 	struct journal_ring *ring = rings->ring;
 	for (uint64_t place = 0; place < ring->size_bytes; place += RING_UNIT) {
-		*(uint64_t *)ring_at(ring, place) = free_word(ring, position, place);
+		*(uint64_t *)ring_at(ring, ring->size_bytes, place) = free_word(ring, position, place);
 	}
 	ring->head = ring->tail = ring->releasing = position;
 }
@@ -72,7 +72,7 @@ bool rings_is_clean(const struct rings *rings)
 	struct journal_ring *ring = rings->ring;
 	bool clean = ring->head == ring->tail && ring->releasing == ring->tail;
 	for (uint64_t place = 0; place < ring->size_bytes; place += RING_UNIT) {
-		uint64_t word = *(uint64_t *)ring_at(ring, place);
+		uint64_t word = *(uint64_t *)ring_at(ring, ring->size_bytes, place);
 		clean = clean && word == free_word(ring, ring->tail, place);
 	}
 	for (uint64_t i = 0; i < ring->drafts; i++) {

@@ -262,8 +262,9 @@ static void claim_only(void)
 	struct journal_writer writer = {0};
 	(void)journal_attach(&writer, directory);
 	struct journal_ring *ring = writer.ring;
-	uint64_t *word = (uint64_t *)ring_at(ring, ring->head);
-	*word = ring_word(ring_lap(ring, ring->head), (uint64_t)getpid(), 5, RING_CLAIMED);
+	uint64_t *word = (uint64_t *)ring_at(ring, ring->size_bytes, ring->head);
+	*word = ring_word(
+		ring_lap(ring->size_bytes, ring->head), (uint64_t)getpid(), 5, RING_CLAIMED);
 }
 
 static void torn_records_are_passed_over(void **state)
@@ -571,7 +572,8 @@ static void damage_is_told_and_renewed(void **state)
 	assert_int_equal(journal_append(&writer, &put), 0);
 	assert_int_equal(journal_append(&writer, &put), 0);
 	assert_int_equal(journal_next(journal, &got, &why), 0);
-	*(uint64_t *)ring_at(writer.ring, got.end) = UINT64_C(0xdeadbeefdeadbeef);
+	*(uint64_t *)ring_at(writer.ring, writer.size_bytes, got.end) =
+		UINT64_C(0xdeadbeefdeadbeef);
 	assert_int_equal(journal_next(journal, &got, &why), -EBADMSG);
 	assert_non_null(strstr(why.text, "position"));
 	assert_int_equal(journal_renew(journal, &why), 0);
@@ -594,7 +596,7 @@ static void one_bad_record_is_lost_alone(void **state)
 	(void)state;
 	attach(&writer);
 	assert_int_equal(journal_append(&writer, &put), 0);
-	((struct ring_record *)ring_at(writer.ring, 0))->ino++;
+	((struct ring_record *)ring_at(writer.ring, writer.size_bytes, 0))->ino++;
 	put.path = SPAN("good");
 	assert_int_equal(journal_append(&writer, &put), 0);
 	assert_int_equal(journal_next(journal, &got, &why), 0);
@@ -619,7 +621,7 @@ static void interrupted_release(void **state)
 	uint64_t end = got.end;
 	journal_destroy(journal);
 	writer.ring->releasing = end;
-	*(uint64_t *)ring_at(writer.ring, 0) = ring_word(1, 0, 0, RING_FREE);
+	*(uint64_t *)ring_at(writer.ring, writer.size_bytes, 0) = ring_word(1, 0, 0, RING_FREE);
 	journal = create();
 	assert_int_equal(journal_cursor(journal), end);
 	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
