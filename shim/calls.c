@@ -36,12 +36,22 @@ void *call_real(enum call call)
 	return real == ABSENT ? NULL : real;
 }
 
+int call_errno(void)
+{
+	return __errno_location ? *__errno_location() : 0;
+}
+
+void call_errno_set(int value)
+{
+	if (__errno_location) {
+		*__errno_location() = value;
+	}
+}
+
 long call_result(long raw)
 {
 	if (raw_failed(raw)) {
-		if (__errno_location) {
-			*__errno_location() = (int)-raw;
-		}
+		call_errno_set((int)-raw);
 		return -1;
 	}
 	return raw;

@@ -50,6 +50,10 @@ void *call_real(enum call call);
 		real_ ? real_ arguments : (fallback);                                              \
 	})
 
+/* For what we ask of libc behind the program's back. */
+int call_errno(void);
+void call_errno_set(int value);
+
 /* Fallbacks: a system call's result as libc returns it, with errno set. */
 long call_result(long raw);
 #define RAW(name, ...)         call_result(raw_call(SYS_##name, __VA_ARGS__))

@@ -24,6 +24,7 @@
 #include "core/raw.h"
 #include "directory.h"
 #include "first-page.h"
+#include "readable.h"
 #include "resolve.h"
 #include "summon.h"
 
@@ -391,16 +392,19 @@ static bool leads_out(const char *path)
 	return holds(path, "/fd/") || holds(path, "/cwd") || holds(path, "/root");
 }
 
+/* Where it cannot be read it does not: the kernel will say EFAULT. */
 bool path_matters(const char *path)
 {
-	uintptr_t address = (uintptr_t)path;
-	if (address < 4096 || (intptr_t)address < 0) {
-		return false; /* the kernel says EFAULT */
+	if (!readable_soon(path, sizeof("/proc/"))) {
+		return false;
 	}
 	if (path[0] != '/') {
 		return true;
 	}
-	return !begins(path, "/sys/") && (!begins(path, "/proc/") || leads_out(path));
+	if (begins(path, "/proc/")) {
+		return path_length(path, NAME_MAX_) != UNREADABLE && leads_out(path);
+	}
+	return !begins(path, "/sys/");
 }
 
 static bool is_magic(const char *path)
@@ -517,6 +521,11 @@ void event_name(struct event *event, int dirfd, const char *path)
 	if (!event->draft) {
 		return;
 	}
+	size_t len = path_length(path, NAME_MAX_);
+	if (len == UNREADABLE) {
+		event->lost = true; /* and the call will fail */
+		return;
+	}
 	if (is_magic(path) && name_by_link(event, AT_FDCWD, path)) {
 		return;
 	}
@@ -526,10 +535,6 @@ void event_name(struct event *event, int dirfd, const char *path)
 		dir_len = known ? directory_path(&writer, dirfd, to, NAME_MAX_) : 0;
 		event->lost = event->lost || dir_len == 0;
 		event->used += (uint32_t)dir_len;
-	}
-	size_t len = 0;
-	while (len < NAME_MAX_ && path[len]) {
-		len++;
 	}
 	if (len == 0) { /* the descriptor itself: AT_EMPTY_PATH */
 		set_name(event, 0, dir_len);

@@ -10,6 +10,7 @@
  *   observe.[ch]   what is open for writing, and what that means
  *   record.[ch]    names, drafts, records; the journal itself is lib/core/journal.c
  *   unseen.[ch]    programs that will not be seen, recognised before they are run
+ *   readable.[ch]  whether a pointer that the program gave can be followed
  *   summon.[ch]    starting this node's poster where none lives
  *   directory.[ch] paths that only the kernel knows
  *   bytes.c        what compilers call without being asked

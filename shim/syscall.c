@@ -11,6 +11,7 @@
  */
 #include "calls.h"
 #include "observe.h"
+#include "readable.h"
 #include "record.h"
 #include "unseen.h"
 
@@ -173,7 +174,8 @@ STUB(syscall)
 /* struct open_how begins with the flags; a wrong pointer is the kernel's to complain about. */
 static long flags_of_how(long how)
 {
-	return how < 4096 ? O_PATH : (long)*(const uint64_t *)how;
+	const uint64_t *flags = (const uint64_t *)how;
+	return readable(flags) && readable((const char *)(flags + 1) - 1) ? (long)*flags : O_PATH;
 }
 
 static long real(long number, const long *v)

@@ -15,7 +15,13 @@ static int descriptor_of(FILE *stream)
 		found = (int (*)(FILE *))resolve("fileno");
 		__atomic_store_n(&real, found, __ATOMIC_RELAXED);
 	}
-	return found && stream ? found(stream) : -1;
+	if (!found || !stream) {
+		return -1;
+	}
+	int before = call_errno(),
+	    fd = found(stream); /* a stream in memory has none, and says so */
+	call_errno_set(before);
+	return fd;
 }
 
 static bool writes(const char *mode)
