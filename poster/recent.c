@@ -112,7 +112,7 @@ static void forget_old(struct recent *recent, uint64_t time_ns)
 	}
 }
 
-int recent_wrote(struct recent *recent, struct span path, uint64_t time_ns, bool links)
+static int put(struct recent *recent, struct span path, uint64_t time_ns, bool links)
 {
 	struct written *written = map_get(&recent->paths, path);
 	if (written) {
@@ -127,8 +127,16 @@ int recent_wrote(struct recent *recent, struct span path, uint64_t time_ns, bool
 	written->links = written->links || links;
 	written->time_ns = time_ns;
 	append_written(recent, written);
-	forget_old(recent, time_ns);
 	return 0;
+}
+
+int recent_wrote(struct recent *recent, struct span path, uint64_t time_ns, bool links)
+{
+	int r = put(recent, path, time_ns, links);
+	if (r == 0) {
+		forget_old(recent, time_ns);
+	}
+	return r;
 }
 
 bool recent_forget(struct recent *recent, struct span path)
@@ -174,13 +182,13 @@ static int move_written(struct recent *recent, struct written *written, struct s
 	bool links = written->links;
 	path_join(&path, to, rel);
 	drop(recent, written);
-	if (path.failed || recent_wrote(recent, buf_span(&path), time_ns, links) < 0) {
+	if (path.failed || put(recent, buf_span(&path), time_ns, links) < 0) {
 		return -ENOMEM;
 	}
 	return moved(arg, buf_span(&path), time_ns);
 }
 
-/* Finds first, then moves: moving changes the order of the list. */
+/* Finds first, then moves: moving changes the order of the list, and forgets nothing. */
 static int move_all_below(
 	struct recent *recent, struct span from, struct span to, recent_moved_fn moved, void *arg)
 {

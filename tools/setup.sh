@@ -22,6 +22,11 @@ packages_of()
 	esac
 }
 
+if [ $# -eq 0 ]; then
+	echo "usage: tools/setup.sh GROUP...   (build run test lint)" >&2
+	exit 2
+fi
+
 is_installed()
 {
 	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

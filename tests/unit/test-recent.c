@@ -51,6 +51,20 @@ static void writes_follow_renames(void **state)
 	recent_destroy(recent);
 }
 
+/* What was renamed stands behind what was written later: the list is not in the order of time. */
+static void old_writes_move_along(void **state)
+{
+	struct recent *recent = recent_create(HORIZON, 0, 100);
+	(void)state;
+	wrote(recent, "/t/d/old", 100, false);
+	wrote(recent, "/t/d/a", 139, false);
+	rename_is(recent, "/t/d/old", "/t/d/older", 139, false, "/t/d/older ");
+	wrote(recent, "/t/d/b", 141, false);
+	rename_is(recent, "/t/d/older", "/t/d/oldest", 141, false, "/t/d/oldest ");
+	rename_is(recent, "/t/d", "/t/e", 142, true, "/t/e/a /t/e/b /t/e/oldest ");
+	recent_destroy(recent);
+}
+
 static void a_name_taken_over_is_forgotten(void **state)
 {
 	struct recent *recent = recent_create(HORIZON, 0, 100);
@@ -135,6 +149,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_follow_renames),
+		cmocka_unit_test(old_writes_move_along),
 		cmocka_unit_test(a_name_taken_over_is_forgotten),
 		cmocka_unit_test(too_much_makes_blind),
 		cmocka_unit_test(names_are_found_through_renames),
