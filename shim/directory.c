@@ -10,6 +10,7 @@
 #include <asm/fcntl.h>
 #include <linux/fcntl.h>
 
+#include "core/copy.h"
 #include "core/raw.h"
 #include "record.h"
 
@@ -27,20 +28,13 @@ struct slot {
 
 static struct slot slots[SLOTS];
 
-static void copy(char *to, const char *from, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		to[i] = from[i];
-	}
-}
-
 /* "/proc/self/fd/N" with its NUL; text has 32 bytes. */
 static void link_of(int fd, char *text)
 {
 	static const char prefix[] = "/proc/self/fd/";
 	char digits[12];
 	size_t count = 0;
-	copy(text, prefix, sizeof(prefix) - 1);
+	(void)copy_bytes(text, prefix, sizeof(prefix) - 1);
 	text += sizeof(prefix) - 1;
 	do {
 		digits[count++] = (char)('0' + fd % 10);
@@ -72,7 +66,7 @@ static size_t recall(
 		slot->ino != file->ino || slot->renames != renames || len > KEPT_BYTES) {
 		return 0;
 	}
-	copy(to, slot->path, len);
+	(void)copy_bytes(to, slot->path, len);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return __atomic_load_n(&slot->sequence, __ATOMIC_RELAXED) == before ? len : 0;
 }
@@ -92,7 +86,7 @@ static void keep(struct slot *slot, int dirfd, const struct file *file, uint64_t
 	slot->ino = file->ino;
 	slot->renames = renames;
 	slot->len = len;
-	copy(slot->path, path, len);
+	(void)copy_bytes(slot->path, path, len);
 	__atomic_store_n(&slot->sequence, before + 2, __ATOMIC_RELEASE);
 }
 

@@ -70,6 +70,7 @@ struct event {
 	struct journal_draft *draft; /* NULL: nothing to record */
 	uint32_t pid;
 	uint32_t used; /* bytes of the draft */
+	int dirfd;     /* what the first name starts from */
 	bool second;   /* the first name is there */
 	bool lost;     /* names that cannot be told */
 	bool aside;    /* the draft is a mapping of our own: all others were taken */

@@ -16,6 +16,7 @@
 #include <limits.h>
 
 #include "core/atomic.h"
+#include "core/copy.h"
 #include "core/raw.h"
 
 #define TURN_NS         UINT64_C(30000000000)
@@ -227,10 +228,7 @@ static int claim(
 
 static char *put(char *to, struct span bytes)
 {
-	for (size_t i = 0; i < bytes.len; i++) {
-		to[i] = bytes.data[i];
-	}
-	return to + bytes.len;
+	return copy_bytes(to, bytes.data, bytes.len);
 }
 
 static size_t strings_len(const struct record *record)
@@ -282,9 +280,22 @@ static void fill(struct ring_record *it, const struct record *record)
 		ring_sum((char *)it + RING_SUMMED, summed) ^ (it->kind | (uint32_t)it->flags << 16);
 }
 
+/*
+ * A page that is read first comes with its neighbours, one that is written first comes alone: a
+ * sixteenth of the faults for those that go on appending.
+ */
+static void touch_ahead(const struct journal_writer *writer)
+{
+	uint64_t head = __atomic_load_n(&writer->ring->head, __ATOMIC_RELAXED);
+	(void)*(const volatile char *)ring_at(writer->ring, writer->size_bytes, head);
+}
+
 int journal_append(struct journal_writer *writer, const struct record *record)
 {
 	struct journal_ring *ring = writer->ring;
+	if (writer->settled) {
+		touch_ahead(writer);
+	}
 	uint64_t units = (RING_RECORD_BYTES + strings_len(record) + RING_UNIT - 1) / RING_UNIT;
 	uint32_t owner = record->writer ? record->writer : record->pid;
 	uint64_t position;
