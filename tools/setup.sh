@@ -5,6 +5,7 @@
 #
 #   build   compiler and libraries               run    broker and SSH
 #   test    what the test suites use beside      lint   Clang, its tools, cppcheck
+#   matrix  the programs of tests/shim/matrix
 #
 # As root directly, else through sudo.  Services that come with a package are neither started nor
 # enabled: treemirror runs a broker and tests an sshd of its own, as an ordinary user.
@@ -18,7 +19,20 @@ packages_of()
 	run) echo rabbitmq-server openssh-server openssh-client openssh-sftp-server git tar ;;
 	test) echo libcmocka-dev python3-pytest procps rsync git musl-tools busybox-static ;;
 	lint) echo clang clang-format clang-tidy libclang-rt-14-dev cppcheck ;;
-	*) echo "setup.sh: no group '$1'; there are build, run, test, lint" >&2; return 2 ;;
+	matrix) echo ksh93u+m mksh zsh fish tcsh posh yash toybox busybox-static \
+		cpio pax libarchive-tools p7zip-full zip unzip xz-utils bzip2 zstd lz4 lzop pigz \
+		sharutils squashfs-tools xorriso e2fsprogs logrotate expect screen tmux socat \
+		netcat-openbsd attr acl bubblewrap parallel gawk mawk original-awk ed vim emacs-nox \
+		nano patch diffutils rename dos2unix moreutils bc dc jq xmlstarlet groff m4 xxd \
+		bsdextrautils gettext less openssl git mercurial subversion fossil g++ clang tcc \
+		gfortran binutils make cmake ninja-build meson autoconf automake libtool-bin bison \
+		flex ccache openjdk-17-jdk-headless rustc cargo golang-go musl-tools ocaml-nox \
+		python3-venv python3-numpy python3-h5py python3-netcdf4 nodejs ruby lua5.4 tcl \
+		php-cli guile-3.0 gnuplot-nox sqlite3 gdbmtool lmdb-utils db-util hdf5-tools \
+		netcdf-bin nco cdo openmpi-bin libopenmpi-dev ffmpeg imagemagick ghostscript \
+		poppler-utils sox wget curl strace gdb valgrind fakeroot eatmydata faketime unison \
+		ncdu aspell universal-ctags cscope rsync procps ;;
+	*) echo "setup.sh: no group '$1'; there are build, run, test, lint, matrix" >&2; return 2 ;;
 	esac
 }
 

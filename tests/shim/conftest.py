@@ -30,7 +30,15 @@ def name_of(record, key, directory):
     path = raw(key)
     if path and not path.startswith(b"/"):
         path = raw(directory) + b"/" + path
-    return os.path.normpath(path) if path.startswith(b"/") else path
+    return canonical(path) if path.startswith(b"/") else path
+
+
+def canonical(path):
+    """As the poster does it: the parent's real path, and the last component as it is."""
+    parent, name = os.path.split(path.rstrip(b"/") or path)
+    if name in (b"", b".", b".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(parent), name)
 
 
 class Model:
@@ -39,6 +47,8 @@ class Model:
     def __init__(self, records):
         self.by_path = {}
         self.hints = {}
+        self.deep = {}  # renamed: all below was hinted at too
+        self.links = {}  # names of what was one file at some time
         self.intents = {}
         for record in records:
             self.take(record)
@@ -66,6 +76,8 @@ class Model:
             time = float("inf")  # a draft of a process that died in the call
         path, path2 = name_of(r, "path", "dir"), name_of(r, "path2", "dir2")
         key = (r.get("dev"), r.get("ino"))
+        if self.follows(r) and os.path.islink(path):
+            path = os.path.realpath(path)
         for name in {path, path2} - {b""}:
             self.by_path.setdefault(name, []).append(kind)
         if kind in ("open", "inherit", "map"):
@@ -86,12 +98,39 @@ class Model:
         elif kind != "written":
             self.hint(path, time)
             if kind in ("rename", "exchange"):
-                for paths in self.intents.values():
-                    for k, p in paths.items():
-                        if p == path:
-                            paths[k] = path2
+                self.deep.update({path: time, path2: time})
+                self.move_intents(path, path2, kind == "exchange")
+            if kind == "link" or path in self.links:
+                group = self.links.setdefault(path, {path})
+                group.add(path2)
+                self.links[path2] = group
             if kind != "symlink":
                 self.hint(path2, time)
+
+    @staticmethod
+    def follows(record):
+        by_content = record["kind"] in ("open", "inherit", "map", "close", "truncate")
+        return by_content or (record["kind"] == "meta" and "nofollow" not in record["flags"])
+
+    def move_intents(self, path, path2, both):
+        moves = [(path, path2), (path2, path)] if both else [(path, path2)]
+        for paths in self.intents.values():
+            for k, p in paths.items():
+                for old, new in moves:
+                    if p == old or p.startswith(old + b"/"):
+                        paths[k] = new + p[len(old):]
+                        break
+
+    def below(self, path):
+        """The last time that a directory above path was renamed."""
+        latest = 0
+        while len(path) > 1:
+            path = os.path.dirname(path)
+            latest = max(latest, self.deep.get(path, 0))
+        return latest
+
+    def latest(self, path):
+        return max(self.hints.get(path, -1), self.below(path))
 
     def told(self, path):
         """Whether the last change of path came before the last hint at it."""

@@ -1,0 +1,7 @@
+#include <stdio.h>
+
+int main(void)
+{
+	FILE *to = fopen("static.out", "w");
+	return !to || fputs("hello\n", to) < 0;
+}
