@@ -49,6 +49,7 @@ class Model:
         self.hints = {}
         self.deep = {}  # renamed: all below was hinted at too
         self.links = {}  # names of what was one file at some time
+        self.looks = set()  # where a poster looks, for a program that is not seen
         self.intents = {}
         for record in records:
             self.take(record)
@@ -74,6 +75,10 @@ class Model:
         kind, pid, fd, time = r["kind"], r["pid"], r["fd"], r["time_ns"]
         if r["position"] == r["end"]:
             time = float("inf")  # a draft of a process that died in the call
+        if kind == "unseen":
+            self.looks |= {canonical(os.fsencode(os.path.join(r["dir"], name)))
+                           for name in ["", *r.get("path2", "").split("\0")]}
+            return
         path, path2 = name_of(r, "path", "dir"), name_of(r, "path2", "dir2")
         key = (r.get("dev"), r.get("ino"))
         if self.follows(r) and os.path.islink(path):

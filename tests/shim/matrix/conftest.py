@@ -7,16 +7,20 @@ class Score:
     def __init__(self):
         self.rows = []
 
-    def add(self, name, changed, missed):
-        self.rows.append((name, changed, missed))
+    def add(self, name, changed, caught):
+        """How many paths a command line changed, and how each that was not told is caught."""
+        self.rows.append((name, changed, caught))
 
     def lines(self):
         missed = [row for row in self.rows if row[2]]
+        every = [how for row in missed for how in row[2]]
         paths = sum(row[1] for row in self.rows)
-        for name, changed, count in missed:
-            yield f"not told of: {count} of {changed} paths, {name}"
+        for name, changed, caught in missed:
+            yield f"not told of: {len(caught)} of {changed} paths, {name}"
+        yield (f"of those, {every.count('looked')} paths are looked for after programs known to be "
+               f"unseen, {every.count('rescan')} are found by a rescan, {every.count('no')} silent")
         yield (f"{len(self.rows) - len(missed)} of {len(self.rows)} command lines, "
-               f"{paths - sum(row[2] for row in missed)} of {paths} paths")
+               f"{paths - len(every)} of {paths} paths")
 
 
 SCORE = Score()

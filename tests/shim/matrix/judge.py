@@ -27,6 +27,10 @@ class Judge:
         return [path for path in self.changed()
                 if not (self._told(path) if path in self.after else self._told_gone(path))]
 
+    def looked_for(self, path):
+        """Whether the path lies where a program worked that is known to be unseen."""
+        return any(path == d or path.startswith(d + b"/") for d in self.model.looks)
+
     def _told_gone(self, path):
         return (self.model.below(path) > 0
                 or any(k in ("unlink", "rmdir", "rename") for k in self.model.by_path.get(path, [])))
