@@ -13,7 +13,9 @@
  */
 #include "observe.h"
 
+#include <asm/errno.h>
 #include <asm/fcntl.h>
+#include <asm/poll.h>
 #include <linux/fcntl.h>
 #include <stddef.h>
 
@@ -23,6 +25,8 @@
 BEHIND_FIRST_PAGE struct held held[HELD_MAX];
 static FIRST_PAGE unsigned held_end;   /* beyond the highest number ever held */
 static FIRST_PAGE uint32_t held_owner; /* the process whose table it is */
+
+#define INHERITED_MAX 64
 
 static bool is_writer(int fd)
 {
@@ -261,14 +265,27 @@ void observe_range_closed(unsigned first, unsigned last)
 
 /* ---- descriptors that came otherwise ----------------------------------------------------- */
 
-void observe_start(void)
+static void take_inherited(int fd)
 {
 	struct file file;
+	if (is_of_interest(fd, &file)) {
+		hold(fd, &file, HELD_DIRTY, record_inherit(held_owner, fd, RECORD_INHERIT, &file));
+	}
+}
+
+/* Which numbers are in use, by one call: poll() that asks for nothing tells those that are not. */
+void observe_start(void)
+{
+	struct pollfd numbers[INHERITED_MAX];
 	held_owner = recorder_pid();
-	for (int fd = 0; fd < 10; fd++) {
-		if (is_of_interest(fd, &file)) {
-			hold(fd, &file, HELD_DIRTY,
-				record_inherit(held_owner, fd, RECORD_INHERIT, &file));
+	for (int fd = 0; fd < INHERITED_MAX; fd++) {
+		numbers[fd] = (struct pollfd){.fd = fd};
+	}
+	long now[2] = {0, 0};
+	bool known = !raw_failed(raw_call(SYS_ppoll, numbers, INHERITED_MAX, now, NULL, 0));
+	for (int fd = 0; fd < (known ? INHERITED_MAX : 10); fd++) {
+		if (!known || !(numbers[fd].revents & POLLNVAL)) {
+			take_inherited(fd);
 		}
 	}
 }
@@ -319,6 +336,15 @@ void observe_mapped(int fd)
 	}
 }
 
+void observe_all_mapped(void)
+{
+	for (unsigned fd = 0; fd < held_end; fd++) {
+		if (held[fd].state != HELD_NOT) {
+			observe_mapped((int)fd);
+		}
+	}
+}
+
 /* ---- processes --------------------------------------------------------------------------- */
 
 void observe_forked(void)
@@ -338,6 +364,13 @@ void observe_forked(void)
 	}
 }
 
+/* Whether the table has fd, and it stays open over exec. */
+static bool outlasts_exec(unsigned fd)
+{
+	long flags = held[fd].state == HELD_NOT ? -EBADF : raw_call(SYS_fcntl, fd, F_GETFD, 0);
+	return !raw_failed(flags) && !(flags & FD_CLOEXEC);
+}
+
 void observe_spawned(uint32_t child)
 {
 	struct file file;
@@ -345,11 +378,30 @@ void observe_spawned(uint32_t child)
 		return;
 	}
 	for (unsigned fd = 0; fd < held_end; fd++) {
-		long flags = held[fd].state == HELD_NOT ? FD_CLOEXEC
-							: raw_call(SYS_fcntl, fd, F_GETFD, 0);
-		if (!raw_failed(flags) && !(flags & FD_CLOEXEC) && is_of_interest((int)fd, &file)) {
+		if (outlasts_exec(fd) && is_of_interest((int)fd, &file)) {
 			held[fd].state = HELD_DIRTY;
 			(void)record_inherit(child, (int)fd, RECORD_INHERIT, &file);
+		}
+	}
+}
+
+/*
+ * The intents of this process stay, for it stays; clean ones are dirty from now on, as nobody will
+ * see the first write.  The child of vfork() has its parent's table before it, and no intents yet.
+ */
+void observe_exec(void)
+{
+	struct file file;
+	uint32_t pid = recorder_pid();
+	for (unsigned fd = 0; fd < held_end; fd++) {
+		bool told = is_mine(pid) && held[fd].state != HELD_CLEAN;
+		if (told || !outlasts_exec(fd)) {
+			continue;
+		}
+		if (is_mine(pid)) {
+			observe_first_write((int)fd);
+		} else if (is_of_interest((int)fd, &file)) {
+			(void)record_inherit(pid, (int)fd, RECORD_INHERIT, &file);
 		}
 	}
 }
@@ -381,6 +433,18 @@ void observe_paired(struct event *event, enum record_kind kind, int dirfd, const
 	event_name(event, dirfd, path);
 	event_name(event, dirfd2, path2);
 	event_arm(event);
+}
+
+void observe_linked(struct event *event, bool happened, int flags, int dirfd, const char *path)
+{
+	struct file file;
+	struct record facts = {.fd = -1, .flags = RECORD_HAS_INODE};
+	bool known = happened && event->draft && flags && file_at(dirfd, path, &file);
+	if (known) {
+		facts.dev = file.dev;
+		facts.ino = file.ino;
+	}
+	(void)event_finish(event, happened, known ? &facts : NULL);
 }
 
 /* ---- metadata ---------------------------------------------------------------------------- */

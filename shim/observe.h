@@ -45,18 +45,28 @@ void observe_range_closed(unsigned first, unsigned last);
 
 /* copy is a new descriptor of what fd names. */
 void observe_copied(int fd, int copy);
-/* A writable shared map of fd was made. */
+/* A writable shared map of fd was made; or the kernel keeps the file, and may write to it later. */
 void observe_mapped(int fd);
+/* The same of all that is open for writing. */
+void observe_all_mapped(void);
 /* In the child of fork(). */
 void observe_forked(void);
 /* child was spawned and has what is not closed on exec. */
 void observe_spawned(uint32_t child);
+/* Before another program runs in this process: it has what is not closed by that. */
+void observe_exec(void);
 
 /* Before a call that takes one path or two; event_finish() behind it. */
 void observe_named(
 	struct event *event, enum record_kind kind, unsigned flags, int dirfd, const char *path);
 void observe_paired(struct event *event, enum record_kind kind, int dirfd, const char *path,
 	int dirfd2, const char *path2);
+
+/*
+ * Behind linkat(), instead of event_finish(): by its flags, a file gets a name that had none, so
+ * what was known of it by descriptor has to find its name by the inode.
+ */
+void observe_linked(struct event *event, bool happened, int flags, int dirfd, const char *path);
 
 /*
  * Before metadata of fd is changed.  Where an intent is outstanding that suffices, and event stays

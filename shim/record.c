@@ -351,21 +351,36 @@ int record_append(struct record *record)
 
 /* ---- files ------------------------------------------------------------------------------- */
 
+static struct file file_from(const struct stat *st)
+{
+	int64_t mtime_ns = (int64_t)st->st_mtime * 1000000000 + (int64_t)st->st_mtime_nsec;
+	int64_t ctime_ns = (int64_t)st->st_ctime * 1000000000 + (int64_t)st->st_ctime_nsec;
+	return (struct file){.dev = st->st_dev,
+		.ino = st->st_ino,
+		.size_bytes = (uint64_t)st->st_size,
+		.mtime_ns = mtime_ns,
+		.stamp = (uint64_t)mtime_ns * 31 + (uint64_t)ctime_ns * 17 + (uint64_t)st->st_size,
+		.mode = st->st_mode,
+		.nlink = (uint32_t)st->st_nlink};
+}
+
 bool file_of(int fd, struct file *ret)
 {
 	struct stat st = {0};
 	if (raw_failed(raw_call(SYS_fstat, fd, &st))) {
 		return false;
 	}
-	int64_t mtime_ns = (int64_t)st.st_mtime * 1000000000 + (int64_t)st.st_mtime_nsec;
-	int64_t ctime_ns = (int64_t)st.st_ctime * 1000000000 + (int64_t)st.st_ctime_nsec;
-	*ret = (struct file){.dev = st.st_dev,
-		.ino = st.st_ino,
-		.size_bytes = (uint64_t)st.st_size,
-		.mtime_ns = mtime_ns,
-		.stamp = (uint64_t)mtime_ns * 31 + (uint64_t)ctime_ns * 17 + (uint64_t)st.st_size,
-		.mode = st.st_mode,
-		.nlink = (uint32_t)st.st_nlink};
+	*ret = file_from(&st);
+	return true;
+}
+
+bool file_at(int dirfd, const char *path, struct file *ret)
+{
+	struct stat st = {0};
+	if (raw_failed(raw_call(SYS_newfstatat, dirfd, path, &st, AT_SYMLINK_NOFOLLOW))) {
+		return false;
+	}
+	*ret = file_from(&st);
 	return true;
 }
 

@@ -62,6 +62,8 @@ int record_append(struct record *record);
 void record_file(struct record *record, const struct file *file);
 
 bool file_of(int fd, struct file *ret);
+/* What lstat tells. */
+bool file_at(int dirfd, const char *path, struct file *ret);
 
 /* A path's place in a call that takes no directory (the text of a symlink). */
 #define NO_DIRECTORY (-1000)

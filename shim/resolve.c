@@ -175,6 +175,12 @@ void *resolve(const char *name)
 	return found;
 }
 
+void *resolve_own(const char *name)
+{
+	const struct object *object = own_object();
+	return object ? find(object, name) : NULL;
+}
+
 void *resolve_vdso(const char *name)
 {
 	void *found = NULL;

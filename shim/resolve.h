@@ -3,6 +3,7 @@
  * Finding functions without asking the dynamic linker to do anything.
  *
  *   resolve("close")     the default version of that name in the first object behind the shim
+ *   resolve_own("close") what the shim itself exports by that name
  *   resolve_vdso(…)      in the kernel's own object
  *   resolve_own_path()   where the shim itself was loaded from, if that is known in full
  *
@@ -12,5 +13,6 @@
 #pragma once
 
 void *resolve(const char *name);
+void *resolve_own(const char *name);
 void *resolve_vdso(const char *name);
 const char *resolve_own_path(void);

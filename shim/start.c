@@ -6,7 +6,7 @@
  *   calls.def      THE list of calls; calls.[ch] the way to the real ones
  *   resolve.[ch]   finding them, without the dynamic linker's help
  *   interpose/     the wrappers by theme; simple.c is grown from the list
- *   syscall.c      the calls that must not have a frame of ours
+ *   syscall.c      the calls that must not have a frame of ours, by stub.h; lookup.c: dlsym()
  *   observe.[ch]   what is open for writing, and what that means
  *   record.[ch]    names, drafts, records; the journal itself is lib/core/journal.c
  *   unseen.[ch]    programs that will not be seen, recognised before they are run

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syscall(2), vfork() and clone(): calls that must not have a frame of ours.
- *
- * vfork and clone return twice on one stack, and syscall may be either.  So what we export are a
- * few instructions that keep all arguments, ask a function where to go, and jump there:
+ * syscall(2), vfork() and clone().  vfork and clone return twice on one stack, and syscall may be
+ * either, so they are stubs, which go on:
  *
  *   vfork, clone   to the real one; from then on our pid is asked anew, as a child may be running
  *                  in our memory
  *   syscall        to seen() for the numbers in ROWS, else to the real one
  */
 #include "calls.h"
+
+#include <linux/io_uring.h>
+#include <linux/mman.h>
+
 #include "observe.h"
 #include "readable.h"
 #include "record.h"
+#include "stub.h"
 #include "unseen.h"
-
-#define FROM_STUB __attribute__((visibility("hidden"), used))
 
 FROM_STUB void *stub_vfork(void);
 FROM_STUB void *stub___vfork(void);
@@ -28,7 +29,7 @@ static long absent(void)
 	return call_result(-ENOSYS);
 }
 
-static void *real_or_absent(enum call call)
+void *real_or_absent(enum call call)
 {
 	void *real = call_real(call);
 	return real ? real : (void *)absent;
@@ -45,34 +46,6 @@ MAY_SHARE_MEMORY(__vfork)
 MAY_SHARE_MEMORY(clone)
 MAY_SHARE_MEMORY(__clone)
 
-/* ---- the instructions -------------------------------------------------------------------- */
-
-#if defined(__x86_64__)
-/* Six arguments and the count of vector ones; seven words keep the stack aligned for the call. */
-#define STUB(name)                                                                                 \
-	__asm__(".text\n.globl " #name "\n.type " #name ", @function\n" #name ":\n"                \
-		".cfi_startproc\n endbr64\n"                                                       \
-		"push %rax\n push %rdi\n push %rsi\n push %rdx\n"                                  \
-		"push %rcx\n push %r8\n push %r9\n"                                                \
-		".cfi_def_cfa_offset 64\n"                                                         \
-		"call stub_" #name "\n mov %rax, %r11\n"                                           \
-		"pop %r9\n pop %r8\n pop %rcx\n pop %rdx\n pop %rsi\n pop %rdi\n pop %rax\n"       \
-		".cfi_def_cfa_offset 8\n"                                                          \
-		"jmp *%r11\n .cfi_endproc\n.size " #name ", . - " #name "\n");
-#elif defined(__aarch64__)
-#define STUB(name)                                                                                 \
-	__asm__(".text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n"                \
-		".cfi_startproc\n"                                                                 \
-		"stp x29, x30, [sp, #-80]!\n .cfi_def_cfa_offset 80\n .cfi_offset 30, -72\n"       \
-		"stp x0, x1, [sp, #16]\n stp x2, x3, [sp, #32]\n"                                  \
-		"stp x4, x5, [sp, #48]\n stp x6, x7, [sp, #64]\n"                                  \
-		"bl stub_" #name "\n mov x16, x0\n"                                                \
-		"ldp x0, x1, [sp, #16]\n ldp x2, x3, [sp, #32]\n"                                  \
-		"ldp x4, x5, [sp, #48]\n ldp x6, x7, [sp, #64]\n"                                  \
-		"ldp x29, x30, [sp], #80\n .cfi_def_cfa_offset 0\n .cfi_restore 30\n"              \
-		"br x16\n .cfi_endproc\n.size " #name ", . - " #name "\n");
-#endif
-
 STUB(vfork)
 STUB(__vfork)
 STUB(clone)
@@ -85,8 +58,8 @@ STUB(syscall)
 #define RENAME_KIND(flags) ((flags)&RENAME_EXCHANGE ? RECORD_EXCHANGE : RECORD_RENAME)
 
 /* NAME(call, kind, dirfd, path), PAIR(call, kind, dirfd, path, dirfd2, path2), THROUGH(call, fd),
- * META(call, fd), OPEN(call, flags, dirfd, path), EXEC(call, dirfd, path, argv, envp, flags):
- * v holds the arguments. */
+ * META(call, fd), OPEN(call, flags, dirfd, path), EXEC(call, dirfd, path, argv, envp, flags),
+ * BEHIND(call, what is done where result is no failure): v holds the arguments. */
 #define ROWS                                                                                       \
 	NAME(unlinkat, UNLINK_KIND(v[2]), v[0], v[1])                                              \
 	NAME(mkdirat, RECORD_MKDIR, v[0], v[1])                                                    \
@@ -101,7 +74,6 @@ STUB(syscall)
 	NAME(lremovexattr, RECORD_META, AT_FDCWD, v[0])                                            \
 	PAIR(renameat, RECORD_RENAME, v[0], v[1], v[2], v[3])                                      \
 	PAIR(renameat2, RENAME_KIND(v[4]), v[0], v[1], v[2], v[3])                                 \
-	PAIR(linkat, RECORD_LINK, v[0], v[1], v[2], v[3])                                          \
 	PAIR(symlinkat, RECORD_SYMLINK, v[1], v[2], NO_DIRECTORY, v[0])                            \
 	THROUGH(write, v[0])                                                                       \
 	THROUGH(pwrite64, v[0])                                                                    \
@@ -119,6 +91,13 @@ STUB(syscall)
 	META(fremovexattr, v[0])                                                                   \
 	OPEN(openat, v[2], v[0], v[1])                                                             \
 	OPEN(openat2, flags_of_how(v[2]), v[0], v[1])                                              \
+	BEHIND(dup, observe_copied((int)v[0], (int)result))                                        \
+	BEHIND(fcntl, copies(v[1]) ? observe_copied((int)v[0], (int)result) : (void)0)             \
+	BEHIND(open_by_handle_at, observe_copied(-1, (int)result))                                 \
+	BEHIND(pidfd_getfd, observe_copied(-1, (int)result))                                       \
+	BEHIND(close_range, v[2] ? (void)0 : observe_range_closed((unsigned)v[0], (unsigned)v[1])) \
+	BEHIND(mmap, is_shared(v[3]) ? observe_mapped((int)v[4]) : (void)0)                        \
+	BEHIND(io_uring_register, brings_files(v[1]) ? observe_all_mapped() : (void)0)             \
 	EXEC(execve, AT_FDCWD, v[0], v[1], v[2], 0)                                                \
 	EXEC(execveat, v[0], v[1], v[2], v[3], v[4])
 
@@ -143,19 +122,15 @@ STUB(syscall)
 #define OLD_ROWS
 #endif
 
-/* Closing and copying of descriptors; numbers only, see seen(). */
+/* Closing and replacing of descriptors; numbers only, see seen(). */
 #if defined(SYS_dup2)
 #define DESCRIPTOR_NUMBERS                                                                         \
 	SYS_close:                                                                                 \
-	case SYS_close_range:                                                                      \
-	case SYS_dup:                                                                              \
 	case SYS_dup3:                                                                             \
 	case SYS_dup2
 #else
 #define DESCRIPTOR_NUMBERS                                                                         \
 	SYS_close:                                                                                 \
-	case SYS_close_range:                                                                      \
-	case SYS_dup:                                                                              \
 	case SYS_dup3
 #endif
 
@@ -176,6 +151,23 @@ static long flags_of_how(long how)
 {
 	const uint64_t *flags = (const uint64_t *)how;
 	return readable(flags) && readable((const char *)(flags + 1) - 1) ? (long)*flags : O_PATH;
+}
+
+static bool copies(long command)
+{
+	return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+}
+
+static bool is_shared(long flags)
+{
+	return (flags & MAP_TYPE) != MAP_PRIVATE && !(flags & MAP_ANONYMOUS);
+}
+
+/* The ring keeps files whose descriptors may be closed. */
+static bool brings_files(long what)
+{
+	return what == IORING_REGISTER_FILES || what == IORING_REGISTER_FILES2 ||
+	       what == IORING_REGISTER_FILES_UPDATE || what == IORING_REGISTER_FILES_UPDATE2;
 }
 
 static long real(long number, const long *v)
@@ -225,32 +217,34 @@ static long seen_exec(
 	long number, const long *v, const struct program *program, long argv, long envp)
 {
 	unsigned reason = unseen_reason(program, (char *const *)envp);
+	observe_exec();
 	if (reason) {
 		unseen_record(recorder_pid(), reason, program, (char *const *)argv);
 	}
 	return real(number, v);
 }
 
+static long seen_linkat(const long *v)
+{
+	struct event event;
+	observe_paired(
+		&event, RECORD_LINK, (int)v[0], (const char *)v[1], (int)v[2], (const char *)v[3]);
+	long result = real(SYS_linkat, v);
+	observe_linked(&event, result == 0, (int)v[4], (int)v[2], (const char *)v[3]);
+	return result;
+}
+
 /* dup2 and dup3 close their second argument, close its first. */
 static long seen_descriptor(long number, const long *v)
 {
 	struct closing closing;
-	bool copies = number != SYS_close, replaces = copies && number != SYS_dup;
-	int gone = !copies ? (int)v[0] : replaces && v[0] != v[1] ? (int)v[1] : -1;
+	bool replaces = number != SYS_close;
+	int gone = !replaces ? (int)v[0] : v[0] != v[1] ? (int)v[1] : -1;
 	observe_closing(&closing, gone, CHANNEL_CALLS);
 	long result = real(number, v);
-	observe_closed(&closing, !copies || result >= 0);
-	if (copies) {
+	observe_closed(&closing, !replaces || result >= 0);
+	if (replaces) {
 		observe_copied((int)v[0], (int)result);
-	}
-	return result;
-}
-
-static long seen_close_range(long number, const long *v)
-{
-	long result = real(number, v);
-	if (result == 0 && v[2] == 0) {
-		observe_range_closed((unsigned)v[0], (unsigned)v[1]);
 	}
 	return result;
 }
@@ -258,6 +252,7 @@ static long seen_close_range(long number, const long *v)
 static long seen(long number, long a, long b, long c, long d, long e, long f)
 {
 	const long v[6] = {a, b, c, d, e, f};
+	long result;
 	switch (number) {
 #define NAME(call, kind, dirfd, path)                                                              \
 	case SYS_##call:                                                                           \
@@ -281,16 +276,24 @@ static long seen(long number, long a, long b, long c, long d, long e, long f)
 			&(struct program){                                                         \
 				(int)(dirfd), (const char *)(path), (int)(flags), false},          \
 			(argv), (envp));
+#define BEHIND(call, then)                                                                         \
+	case SYS_##call:                                                                           \
+		result = real(number, v);                                                          \
+		if (result != -1) {                                                                \
+			then;                                                                      \
+		}                                                                                  \
+		return result;
 		/* clang-format off */
 		ROWS OLD_ROWS
+#undef BEHIND
 #undef EXEC
 #undef NAME
 #undef PAIR
 #undef THROUGH
 #undef META
 #undef OPEN
-	case SYS_close_range:
-		return seen_close_range(number, v);
+	case SYS_linkat:
+		return seen_linkat(v);
 		/* clang-format on */
 	default:
 		return seen_descriptor(number, v);
@@ -309,10 +312,11 @@ void *stub_syscall(long number)
 #define META(call, ...)    case SYS_##call:
 #define OPEN(call, ...)    case SYS_##call:
 #define EXEC(call, ...)    case SYS_##call:
+#define BEHIND(call, ...)  case SYS_##call:
 		/* clang-format off */
 		ROWS OLD_ROWS
 			/* clang-format on */
-			case DESCRIPTOR_NUMBERS : return (void *)seen;
+			case SYS_linkat : case DESCRIPTOR_NUMBERS : return (void *)seen;
 	case FORK_NUMBERS:
 		recorder_pid_uncertain();
 		return real_or_absent(CALL_syscall);

@@ -7,11 +7,15 @@
 
 #include "../unseen.h"
 #include "calls.h"
+#include "observe.h"
 #include "record.h"
 
 static void before_exec(const struct program *program, char *const *argv, char *const *envp)
 {
 	unsigned reason = unseen_reason(program, envp);
+	if (recorder_configured) {
+		observe_exec();
+	}
 	if (reason) {
 		unseen_record(recorder_pid(), reason, program, argv);
 	}

@@ -70,18 +70,6 @@ MAKES_NAME(mkstemps64, (char *path, int suffix), (path, suffix))
 MAKES_NAME(mkostemps, (char *path, int suffix, int flags), (path, suffix, flags))
 MAKES_NAME(mkostemps64, (char *path, int suffix, int flags), (path, suffix, flags))
 
-char *mkdtemp(char *path)
-{
-	struct event event = {0};
-	char *made = CALL_REAL(mkdtemp, (path), NONE_AT_ALL);
-	if (made && recorder_configured) {
-		event_begin(&event, RECORD_MKDIR, 0);
-		event_name(&event, AT_FDCWD, made);
-		(void)event_finish(&event, true, NULL);
-	}
-	return made;
-}
-
 /* By handle: the kernel knows the name. */
 int open_by_handle_at(int mount, void *handle, int flags)
 {
@@ -90,20 +78,3 @@ int open_by_handle_at(int mount, void *handle, int flags)
 	observe_copied(-1, fd);
 	return fd;
 }
-
-/* libc opens, writes and closes it. */
-#define WRITES_FILE(name, parameters, arguments, path)                                             \
-	void name parameters                                                                       \
-	{                                                                                          \
-		struct event event;                                                                \
-		observe_named(&event, RECORD_TRUNCATE, 0, AT_FDCWD, path);                         \
-		void(*real) parameters = REAL(name);                                               \
-		if (real) {                                                                        \
-			real arguments;                                                            \
-		}                                                                                  \
-		(void)event_finish(&event, true, NULL);                                            \
-	}
-
-WRITES_FILE(updwtmp, (const char *path, const void *entry), (path, entry), path)
-WRITES_FILE(updwtmpx, (const char *path, const void *entry), (path, entry), path)
-WRITES_FILE(_mcleanup, (void), (), "gmon.out") /* at the end of a program built for gprof */

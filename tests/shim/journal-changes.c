@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * journal-changes JOURNAL TREE...: what a poster would publish of these records.
+ *
+ * Takes all records of the journal through the poster's own translation, as if every process of
+ * them had died by now, and prints each change as it would stand in a message, one a line.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/journal.h"
+#include "flow/message.h"
+#include "poster/intents.h"
+#include "poster/names.h"
+#include "poster/translate.h"
+
+#define TREES_MAX 8
+
+static int print(void *arg, struct change *change)
+{
+	struct buf line = BUF_EMPTY;
+	(void)arg;
+	message_encode_change(change, &line);
+	int r = line.failed ? -ENOMEM : 0;
+	if (r == 0) {
+		(void)puts(line.data);
+	}
+	buf_finish(&line);
+	change_destroy(change);
+	return r;
+}
+
+/* A draft tells when its call began; it is read, and published, after the process has died. */
+static void date_draft(struct record *record)
+{
+	if (record->position == record->end) {
+		record->time_ns = clock_wall();
+	}
+}
+
+static int translate_all(struct journal *journal, struct translate *translate,
+	const struct intents *intents, struct why *why)
+{
+	struct record record;
+	int r;
+	while ((r = journal_next(journal, &record, why)) == 0) {
+		date_draft(&record);
+		r = translate_record(translate, &record, clock_now());
+		if (r < 0) {
+			return why_error(why, r, "translating failed");
+		}
+	}
+	journal_release(journal, journal_cursor(journal));
+	size_t cursor = 0;
+	for (uint32_t pid; r >= 0 && (pid = intents_next_pid(intents, &cursor));) {
+		r = translate_died(translate, pid, clock_now(), clock_wall());
+		cursor = 0;
+	}
+	return r < 0 ? r : translate_settle(translate, CLOCK_NEVER, clock_wall());
+}
+
+static int run(struct journal *journal, const struct config *config, struct why *why)
+{
+	struct intents *intents = intents_create(300 * CLOCK_S);
+	struct names *names = NULL;
+	struct translate *translate = NULL;
+	int r = intents ? names_create(config, &names) : -ENOMEM;
+	struct translate_options options = {.config = config,
+		.names = names,
+		.intents = intents,
+		.host = "here",
+		.emit = print};
+	r = r < 0 ? r : translate_create(&options, &translate);
+	r = r < 0 ? r : translate_all(journal, translate, intents, why);
+	translate_destroy(translate);
+	names_destroy(names);
+	intents_destroy(intents);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct tree trees[TREES_MAX] = {0};
+	static char *none[] = {NULL};
+	struct config config = {.trees = trees, .delay_ns = 30 * CLOCK_S};
+	struct journal *journal = NULL;
+	struct why why = {""};
+	if (argc < 3 || argc > 2 + TREES_MAX) {
+		(void)fprintf(stderr, "usage: journal-changes JOURNAL TREE...\n");
+		return 2;
+	}
+	for (int i = 2; i < argc; i++) {
+		trees[config.tree_count++] =
+			(struct tree){.source = {.path = argv[i]}, .exclude = none};
+	}
+	int r = journal_create(argv[1], UINT64_C(1) << 20, &journal, &why);
+	r = r < 0 ? r : run(journal, &config, &why);
+	journal_destroy(journal);
+	if (r < 0) {
+		(void)fprintf(stderr, "journal-changes: %s\n", why.text);
+		return 1;
+	}
+	return 0;
+}
