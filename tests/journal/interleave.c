@@ -30,6 +30,7 @@
 #define PID        100u
 #define TOP_LAP    UINT64_C(0x3fffffff)
 #define DRAFT_USED 96u
+#define DRAFTS     4u /* as small rings have them; one is used */
 
 enum { WRITER_A, WRITER_B, READER, READER_AFTER };
 
@@ -58,7 +59,8 @@ static const struct scenario scenarios[] = {
 	{"three each, one dies", 8, 4, 0, {{2, 3, 2}, {3, 2, 2}}, false, 1, true},
 };
 
-static _Alignas(4096) char memory[RING_HEADER + sizeof(struct journal_draft) + SIZE_MAX_ + SPILL];
+static _Alignas(
+	4096) char memory[RING_HEADER + DRAFTS * sizeof(struct journal_draft) + SIZE_MAX_ + SPILL];
 static struct journal_ring *ring = (struct journal_ring *)memory;
 static const struct scenario *now;
 
@@ -160,7 +162,7 @@ static void append_drafted(struct journal_writer *writer, unsigned self)
 static void run_writer(void *arg)
 {
 	unsigned self = (unsigned)(uintptr_t)arg;
-	struct journal_writer writer = {ring, 0};
+	struct journal_writer writer = {.ring = ring, .size_bytes = ring->size_bytes};
 	for (unsigned n = 0; n < RECORDS && now->units[self][n]; n++) {
 		if (now->drafted && self == WRITER_A && n == 0) {
 			append_drafted(&writer, self);
@@ -309,7 +311,7 @@ static void begin_ring(const struct scenario *scenario)
 	uint64_t begin = scenario->begin_lap * size + scenario->begin_units * RING_UNIT;
 	for (uint64_t unit = 0; unit < scenario->size_units; unit++) {
 		uint64_t lap = scenario->begin_lap + (unit < scenario->begin_units);
-		*(uint64_t *)ring_at(ring, unit * RING_UNIT) =
+		*(uint64_t *)ring_at(ring, size, unit * RING_UNIT) =
 			ring_word(lap & TOP_LAP, 0, 0, RING_FREE);
 	}
 	ring->head = ring->tail = ring->releasing = world.position = begin;
@@ -327,7 +329,8 @@ static void play(const struct scenario *scenario)
 		.actor_count = scenario->deaths ? 4 : 3,
 		.regions = {{ring, offsetof(struct journal_ring, device_count)},
 			{ring_draft(ring, 0), DRAFT_USED},
-			{ring_at(ring, 0), ring->size_bytes + SPILL}, {&world, sizeof(world)}},
+			{ring_at(ring, ring->size_bytes, 0), ring->size_bytes + SPILL},
+			{&world, sizeof(world)}},
 		.region_count = 4,
 		.deaths = scenario->deaths,
 		.check = check,

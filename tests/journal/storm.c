@@ -367,7 +367,7 @@ static void end_all(pid_t reader, struct figures *figures)
 /* Drafts that were handed out are free once something behind them is released. */
 static void append_last(struct reading *reading)
 {
-	struct journal_writer writer = {rings.ring, 0};
+	struct journal_writer writer = {.ring = rings.ring, .size_bytes = RINGS_SIZE};
 	struct place *place = &stage->places[0];
 	struct marked marked;
 	place->writer += PLACES;
