@@ -451,12 +451,17 @@ static void asynchronous(void)
 		.aio_nbytes = 77,
 		.aio_offset = 5};
 	const struct aiocb *list[] = {&block};
+	sigset_t alarm, before;
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM); /* its handler could take the number meanwhile */
+	sigprocmask(SIG_BLOCK, &alarm, &before);
 	CALL(aio_write(&block));
 	while (aio_error(&block) == EINPROGRESS) {
 		aio_suspend(list, 1, NULL);
 	}
 	CALL(aio_error(&block));
 	CALL(aio_return(&block));
+	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 static void mapping(void)
