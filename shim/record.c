@@ -335,6 +335,9 @@ static int append(const struct record *record)
 		__atomic_compare_exchange_n(
 			&self.ring, &stale, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	}
+	if (r == -ESTALE) {
+		self.retry_ns = 0; /* the next ring is put in its place in a moment */
+	}
 	return r;
 }
 

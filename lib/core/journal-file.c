@@ -264,8 +264,17 @@ static int place_first(struct journal *journal)
 	return 0;
 }
 
-/* In the place of the one that is there, or as the first: -EEXIST when a writer was faster. */
-static int make_new(struct journal *journal, uint64_t size_bytes, bool first, struct why *why)
+/* What a ring held that is replaced, and since when. */
+struct loss {
+	uint64_t dropped, since_ns;
+};
+
+/*
+ * In the place of the one that is there, telling its loss from the beginning; or (NULL) as the
+ * first: -EEXIST when a writer was faster.
+ */
+static int make_new(
+	struct journal *journal, uint64_t size_bytes, const struct loss *loss, struct why *why)
 {
 	CLEANUP(fd_close) int fd = -1;
 	uint64_t generation;
@@ -276,15 +285,19 @@ static int make_new(struct journal *journal, uint64_t size_bytes, bool first, st
 	if (getrandom(&generation, sizeof(generation), 0) < 0) {
 		generation = clock_wall();
 	}
+	if (loss) {
+		journal->ring->dropped = loss->dropped;
+		journal->ring->dropped_since_ns = loss->since_ns ? loss->since_ns : 1;
+	}
 	ring_begin(journal->ring, size_bytes, generation);
 	note_shape(journal);
-	r = first ? place_first(journal) : 0;
+	r = loss ? 0 : place_first(journal);
 	if (r < 0) {
 		unlinkat(journal->dir, RING_NEW, 0);
 		unmap(journal);
 		return r;
 	}
-	if (!first) {
+	if (loss) {
 		retire_existing(journal);
 	}
 	if (renameat(journal->dir, RING_NEW, journal->dir, RING_FILE) < 0) {
@@ -310,12 +323,6 @@ static void start_reading(struct journal *journal)
 	journal_release(journal, journal->cursor);
 }
 
-static void count_lost_ring(struct journal *journal, uint64_t since_ns, uint64_t dropped_before)
-{
-	journal->ring->dropped = dropped_before + 1;
-	journal->ring->dropped_since_ns = since_ns ? since_ns : 1;
-}
-
 static bool valid_size(uint64_t size_bytes)
 {
 	return size_bytes >= RING_SIZE_MIN && size_bytes <= RING_SIZE_MAX &&
@@ -327,14 +334,11 @@ static int open_ring(struct journal *journal, uint64_t size_bytes, struct why *w
 {
 	int r = map_existing(journal, why);
 	if (r == -ENOENT) {
-		r = make_new(journal, size_bytes, true, why);
+		r = make_new(journal, size_bytes, NULL, why);
 		r = r == -EEXIST ? map_existing(journal, why) : r;
 	}
 	if (r == -EBADMSG) {
-		r = make_new(journal, size_bytes, false, why);
-		if (r == 0) {
-			count_lost_ring(journal, 1, 0);
-		}
+		r = make_new(journal, size_bytes, &(struct loss){1, 1}, why);
 	}
 	return r;
 }
@@ -412,16 +416,16 @@ int journal_peek(const char *directory, struct journal **ret, struct why *why)
 
 int journal_renew(struct journal *journal, struct why *why)
 {
-	uint64_t size_bytes = journal->size_bytes, since_ns = journal->last_time_ns;
-	uint64_t dropped = journal->ring->dropped;
-	STORE(journal->ring->retired, 1);
-	unmap(journal);
-	int r = make_new(journal, size_bytes, false, why);
-	if (r == 0) {
-		count_lost_ring(journal, since_ns, dropped);
-		start_reading(journal);
+	struct journal old = *journal;
+	struct loss loss = {old.ring->dropped + 1, old.last_time_ns};
+	int r = make_new(journal, old.size_bytes, &loss, why);
+	if (r < 0) {
+		*journal = old;
+		return r;
 	}
-	return r;
+	munmap(old.ring, old.map_bytes);
+	start_reading(journal);
+	return 0;
 }
 
 void journal_destroy(struct journal *journal)

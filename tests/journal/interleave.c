@@ -56,7 +56,7 @@ static const struct scenario scenarios[] = {
 	{"two die", 4, 2, 0, {{2}, {2, 3}}, false, 2, true},
 	{"two die, drafts", 4, 3, TOP_LAP, {{2}, {2, 2}}, true, 2, true},
 	{"three each", 4, 0, 0, {{2, 3, 2}, {3, 2, 2}}, false, 0, true},
-	{"three each, one dies", 8, 4, 0, {{2, 3, 2}, {3, 2, 2}}, false, 1, true},
+	{"five, one dies", 4, 1, 0, {{2, 3}, {3, 2, 2}}, false, 1, true},
 };
 
 static _Alignas(

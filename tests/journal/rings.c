@@ -62,7 +62,8 @@ void rings_begin_at(struct rings *rings, uint64_t position)
 {
 	struct journal_ring *ring = rings->ring;
 	for (uint64_t place = 0; place < ring->size_bytes; place += RING_UNIT) {
-		*(uint64_t *)ring_at(ring, ring->size_bytes, place) = free_word(ring, position, place);
+		*(uint64_t *)ring_at(ring, ring->size_bytes, place) =
+			free_word(ring, position, place);
 	}
 	ring->head = ring->tail = ring->releasing = position;
 }
