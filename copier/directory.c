@@ -2,7 +2,8 @@
 /*
  * Directories.  A deep order lists both sides and asks for a change of every entry that differs;
  * sub-directories are asked for deep, so the walk spreads over all copiers, and each entry is
- * then looked at by its own order: nothing is removed or trusted on the word of a listing.
+ * then looked at by its own order: nothing is removed or trusted on the word of a listing.  An
+ * order that is not deep and asks for removals (DELETE) does the same with this one directory.
  *
  * mode and mtime are set at the end; whatever is made below later asks for this directory again.
  */
@@ -35,6 +36,12 @@ static bool entry_differs(struct job *job, const struct side_attr *s, const stru
 	       (s->has_inode && s->nlink > 1);
 }
 
+/* Else only the directory's own entries are compared. */
+static bool goes_deep(const struct job *job)
+{
+	return (job->order->facts & CHANGE_DEEP) || job->detached;
+}
+
 /* One name of a deep directory; s or t is NULL where that side lacks it. */
 static int deep_entry(
 	struct job *job, struct span name, const struct side_attr *s, const struct side_attr *t)
@@ -59,6 +66,9 @@ static int deep_entry(
 	}
 	/* also where only T has a directory: by then S may have one again, which is another */
 	bool is_directory = (s && s->type == SIDE_DIRECTORY) || (t && t->type == SIDE_DIRECTORY);
+	if (!goes_deep(job) && s && t && s->type == t->type && is_directory) {
+		return 0;
+	}
 	if (s && !is_directory && !within_limits(job->order, s)) {
 		return 0;
 	}
@@ -123,7 +133,7 @@ static int make_directory(struct job *job, const struct side_attr *s)
 int entry_directory(struct job *job, const struct side_attr *s)
 {
 	struct side_attr t;
-	bool is_deep = (job->order->facts & CHANGE_DEEP) || job->detached;
+	bool is_listed = goes_deep(job) || (job->order->facts & CHANGE_DELETE);
 	int r = look(job, job->pair->target, job->rel, &t);
 	bool there = t.type == SIDE_DIRECTORY;
 	if (r == 0 && t.type != SIDE_NONE && !there) {
@@ -132,11 +142,11 @@ int entry_directory(struct job *job, const struct side_attr *s)
 	if (r == 0 && !there) {
 		r = make_directory(job, s);
 	}
-	if (r == 0 && there && is_deep && (t.mode & 0500) != 0500) { /* S can be listed by now */
+	if (r == 0 && there && is_listed && (t.mode & 0500) != 0500) { /* S can be listed by now */
 		t.mode |= 0700;
 		r = side_set(job->pair->target, job->rel, &t, SIDE_SET_MODE, &job->why);
 	}
-	if (r == 0 && is_deep) {
+	if (r == 0 && is_listed) {
 		r = deep(job);
 		if (r == 0) {
 			r = look(job, job->pair->target, job->rel,

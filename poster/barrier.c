@@ -22,6 +22,7 @@ struct barrier {
 	bool read;      /* and what dead writers left, too */
 	bool published; /* up to mark */
 	uint64_t mark;
+	uint64_t stage; /* ready()'s */
 };
 
 static bool is_known(const struct barriers *barriers, struct ident flush)
@@ -113,12 +114,12 @@ static int publish_marker(struct barriers *barriers, const struct barrier *barri
 
 /* One step of one barrier: 1 when it is answered. */
 static int step(struct barriers *barriers, struct barrier *barrier, bool read_out,
-	int (*ready)(void *arg), void *arg)
+	barrier_ready_fn ready, void *arg)
 {
 	uint64_t cursor = journal_cursor(barriers->journal);
 	barrier->read = barrier->read || (read_out && cursor >= barrier->head);
 	if (barrier->read && !barrier->published) {
-		int r = ready(arg);
+		int r = ready(arg, &barrier->stage);
 		if (r != 0) {
 			return r < 0 ? r : 0;
 		}
@@ -132,7 +133,7 @@ static int step(struct barriers *barriers, struct barrier *barrier, bool read_ou
 	return r == BROKER_FULL ? 0 : r < 0 ? r : 1;
 }
 
-int barriers_step(struct barriers *barriers, bool read_out, int (*ready)(void *arg), void *arg)
+int barriers_step(struct barriers *barriers, bool read_out, barrier_ready_fn ready, void *arg)
 {
 	struct barrier **at = &barriers->first;
 	while (*at) {

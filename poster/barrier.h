@@ -39,6 +39,8 @@ bool barriers_wait(const struct barriers *barriers);
 /*
  * read_out: the journal was found empty since the last call.  ready() is asked once per flush when
  * the journal is read: it adds to the outbox all that is open, and returns 0, 1 where something is
- * still owed (ask again later), or -errno.
+ * still owed (ask again later), or -errno.  *stage is of the flush, 0 at first, for ready() to know
+ * how far it had come.
  */
-int barriers_step(struct barriers *barriers, bool read_out, int (*ready)(void *arg), void *arg);
+typedef int (*barrier_ready_fn)(void *arg, uint64_t *stage);
+int barriers_step(struct barriers *barriers, bool read_out, barrier_ready_fn ready, void *arg);

@@ -19,6 +19,7 @@
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "poster/unseen.h"
 
 #define CHECKPOINT_NS (1 * CLOCK_S)
 #define RESCAN_NS     (60 * CLOCK_S)
@@ -97,6 +98,7 @@ static void begin(struct checkpoint *c, uint64_t now_ns)
 	c->next_ns = now_ns + CHECKPOINT_NS;
 	buf_clear(&c->bytes);
 	intents_save(c->intents, &c->bytes);
+	unseen_save(c->unseen, &c->bytes);
 }
 
 /* What is settled may just have been published, so the mark is taken after that. */

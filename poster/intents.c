@@ -35,6 +35,8 @@ struct process {
 struct intents {
 	struct map slots;
 	struct map processes;
+	size_t places;
+	uint64_t place_number; /* in the place of an inode, so that each has a key */
 	uint64_t max_delay_ns;
 };
 
@@ -53,6 +55,23 @@ void intent_destroy(struct intent *intent)
 	span_free(&intent->program);
 	span_free(&intent->job);
 	free(intent);
+}
+
+struct intent *intent_copy(const struct intent *intent)
+{
+	CLEANUP(intent_destroy_p) struct intent *copy = malloc(sizeof(*copy));
+	if (!copy) {
+		return NULL;
+	}
+	*copy = *intent;
+	copy->next = copy->previous = NULL;
+	copy->path = copy->program = copy->job = SPAN_NONE;
+	if (change_set(&copy->path, intent->path) < 0 ||
+		change_set(&copy->program, intent->program) < 0 ||
+		change_set(&copy->job, intent->job) < 0) {
+		return NULL;
+	}
+	return STEAL(copy);
 }
 
 struct intents *intents_create(uint64_t max_delay_ns)
@@ -114,6 +133,7 @@ static struct intent *detach(struct intents *intents, struct intent *intent)
 	struct slot_key key = key_of(intent->pid, intent->fd, intent->dev, intent->ino);
 	struct process *process = process_get(intents, intent->pid);
 	map_remove(&intents->slots, key_span(&key));
+	intents->places -= intent->fd == INTENT_PLACE;
 	if (intent->previous) {
 		intent->previous->next = intent->next;
 	} else {
@@ -143,7 +163,18 @@ void intents_destroy(struct intents *intents)
 
 size_t intents_count(const struct intents *intents)
 {
-	return intents->slots.count;
+	return intents->slots.count - intents->places;
+}
+
+size_t intents_places(const struct intents *intents)
+{
+	return intents->places;
+}
+
+const struct intent *intents_first(const struct intents *intents, uint32_t pid)
+{
+	const struct process *process = process_get(intents, pid);
+	return process ? process->first : NULL;
 }
 
 /* Puts a complete intent into the table, which owns it from then on. */
@@ -159,6 +190,7 @@ static int attach(struct intents *intents, struct intent *intent)
 		process_drop_empty(intents, process);
 		return r;
 	}
+	intents->places += intent->fd == INTENT_PLACE;
 	intent->next = process->first;
 	if (intent->next) {
 		intent->next->previous = intent;
@@ -235,6 +267,29 @@ int intents_open(struct intents *intents, const struct record *record, struct sp
 	}
 	int r = open_new(intents, record, fd, path, old);
 	*ret_replaced = r == 0 ? old : NULL;
+	return r;
+}
+
+int intents_place(struct intents *intents, const struct record *record, struct span path)
+{
+	struct span rel;
+	for (const struct intent *it = intents_first(intents, record->pid); it; it = it->next) {
+		if (it->fd == INTENT_PLACE && path_below(path, it->path, &rel)) {
+			return 0;
+		}
+	}
+	CLEANUP(intent_destroy_p) struct intent *intent = intent_of(record, INTENT_PLACE, path);
+	if (!intent) {
+		return -ENOMEM;
+	}
+	intent->dev = 0;
+	intent->ino = ++intents->place_number;
+	intent->session = record->nlink;
+	int r = attach(intents, intent);
+	if (r == 0) {
+		soil(intents, intent, record->time_ns);
+		(void)STEAL(intent);
+	}
 	return r;
 }
 
@@ -396,23 +451,29 @@ struct saved {
 	int32_t fd;
 	uint32_t path_len;
 	uint8_t program_len, job_len, flags, zero;
+	uint32_t session, unused;
 };
+
+void intent_save(const struct intent *intent, struct buf *ret)
+{
+	struct saved saved = {intent->dev, intent->ino, intent->opened_ns, intent->due_ns,
+		intent->pid, intent->fd, (uint32_t)intent->path.len, (uint8_t)intent->program.len,
+		(uint8_t)intent->job.len,
+		(uint8_t)((intent->dirty ? SAVED_DIRTY : 0) |
+			  (intent->unlinked ? SAVED_UNLINKED : 0)),
+		0, intent->session, 0};
+	buf_add(ret, span_of(&saved, sizeof(saved)));
+	buf_add(ret, intent->path);
+	buf_add(ret, span_of(intent->program.data, saved.program_len));
+	buf_add(ret, span_of(intent->job.data, saved.job_len));
+}
 
 void intents_save(const struct intents *intents, struct buf *ret)
 {
 	size_t cursor = 0;
 	const struct intent *intent;
 	while ((intent = intents_next(intents, &cursor))) {
-		struct saved saved = {intent->dev, intent->ino, intent->opened_ns, intent->due_ns,
-			intent->pid, intent->fd, (uint32_t)intent->path.len,
-			(uint8_t)intent->program.len, (uint8_t)intent->job.len,
-			(uint8_t)((intent->dirty ? SAVED_DIRTY : 0) |
-				  (intent->unlinked ? SAVED_UNLINKED : 0)),
-			0};
-		buf_add(ret, span_of(&saved, sizeof(saved)));
-		buf_add(ret, intent->path);
-		buf_add(ret, span_of(intent->program.data, saved.program_len));
-		buf_add(ret, span_of(intent->job.data, saved.job_len));
+		intent_save(intent, ret);
 	}
 }
 
@@ -421,6 +482,20 @@ static struct span cut(struct span *bytes, size_t len)
 	struct span front = span_of(bytes->data, len);
 	*bytes = span_skip(*bytes, len);
 	return front;
+}
+
+/* A place that is being looked at is saved twice: what it was looked at for stays owed. */
+static int load_again(struct intents *intents, const struct intent *again)
+{
+	struct slot_key key = key_of(again->pid, again->fd, again->dev, again->ino);
+	struct intent *first = map_get(&intents->slots, key_span(&key));
+	if (again->fd != INTENT_PLACE || !first) {
+		return -EEXIST;
+	}
+	if (again->opened_ns < first->opened_ns) {
+		first->opened_ns = again->opened_ns;
+	}
+	return 0;
 }
 
 static int load_one(struct intents *intents, const struct saved *saved, struct span texts)
@@ -440,11 +515,15 @@ static int load_one(struct intents *intents, const struct saved *saved, struct s
 	intent->dirty = saved->flags & SAVED_DIRTY;
 	intent->unlinked = saved->flags & SAVED_UNLINKED;
 	intent->due_ns = saved->due_ns;
+	intent->session = saved->session;
+	if (saved->fd == INTENT_PLACE && saved->ino > intents->place_number) {
+		intents->place_number = saved->ino;
+	}
 	int r = attach(intents, intent);
 	if (r == 0) {
 		(void)STEAL(intent);
 	}
-	return r;
+	return r == -EEXIST ? load_again(intents, intent) : r;
 }
 
 int intents_load(struct intents *intents, struct span bytes, struct why *why)

@@ -11,6 +11,9 @@
  *   died       the process is gone; the only end of a map
  *   overdue    open and dirty for max_delay: look now, and again after each max_delay
  *
+ * A program that is not seen at all may change whatever lies below its places (unseen.h): these
+ * are intents too, with INTENT_PLACE for a descriptor and no file.  They end with their process.
+ *
  * Pure: time and dead processes are told by the caller, nothing is looked up.  Paths are absolute
  * and canonical.  Intents that a function hands out with `take` in its name belong to the caller,
  * who destroys them; all others stay the table's and are valid until it changes.
@@ -35,7 +38,7 @@ struct intent_print {
 struct intent {
 	struct intent *next, *previous; /* of the same process */
 	uint32_t pid;
-	int32_t fd;    /* -1: a map */
+	int32_t fd;    /* -1: a map; INTENT_PLACE */
 	bool dirty;    /* written, or it cannot be known */
 	bool unlinked; /* its name was removed or taken by another file */
 	bool searched; /* was looked for already, as path does not name it */
@@ -43,9 +46,13 @@ struct intent {
 	uint64_t opened_ns; /* wall clock */
 	uint64_t due_ns;    /* wall clock: overdue from then on; CLOCK_NEVER while clean */
 	struct intent_print print;
+	uint32_t session; /* of a place: its program's */
 	struct span path, program, job;
 };
+#define INTENT_PLACE (-2)
 void intent_destroy(struct intent *intent);
+/* Of no table; NULL when memory ran out. */
+struct intent *intent_copy(const struct intent *intent);
 
 DEFINE_CLEANUP(struct intent *, intent_destroy)
 
@@ -53,7 +60,9 @@ struct intents;
 
 struct intents *intents_create(uint64_t max_delay_ns);
 void intents_destroy(struct intents *intents);
+/* Open files; places. */
 size_t intents_count(const struct intents *intents);
+size_t intents_places(const struct intents *intents);
 
 /*
  * OPEN, INHERIT and MAP.  *ret_replaced is what was in the slot before and is another file, or
@@ -61,6 +70,8 @@ size_t intents_count(const struct intents *intents);
  */
 int intents_open(struct intents *intents, const struct record *record, struct span path,
 	struct intent **ret_replaced);
+/* UNSEEN: path is a place of its process, unless it lies in one already.  Returns 0 or -ENOMEM. */
+int intents_place(struct intents *intents, const struct record *record, struct span path);
 /* WRITTEN: the first write through a descriptor. */
 void intents_written(struct intents *intents, const struct record *record);
 /* CLOSE.  NULL: not known, or the number is in use again for another file. */
@@ -73,6 +84,9 @@ struct intent *intents_get(const struct intents *intents, uint32_t pid, int32_t 
 /* One of this process, or of any (pid 0), with this inode and a path, or NULL. */
 const struct intent *intents_find(
 	const struct intents *intents, uint32_t pid, uint64_t dev, uint64_t ino);
+
+/* What a process has, linked by next; NULL: nothing. */
+const struct intent *intents_first(const struct intents *intents, uint32_t pid);
 
 /* Names move: from itself and all below it.  What had the name `to` is unlinked. */
 int intents_rename(struct intents *intents, struct span from, struct span to);
@@ -91,6 +105,8 @@ bool intents_of(const struct intents *intents, uint32_t pid, uint64_t *ret_oldes
 /* One process after the other, *cursor beginning at 0; 0 at the end. */
 uint32_t intents_next_pid(const struct intents *intents, size_t *cursor);
 
-/* All of the table as bytes, and back into an empty one.  Returns 0, -EBADMSG, or -ENOMEM. */
+/* All of the table as bytes (intents in no table may follow), and back into an empty one.  Returns
+ * 0, -EBADMSG, or -ENOMEM. */
 void intents_save(const struct intents *intents, struct buf *ret);
+void intent_save(const struct intent *intent, struct buf *ret);
 int intents_load(struct intents *intents, struct span bytes, struct why *why);

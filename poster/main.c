@@ -10,6 +10,9 @@
  *                │    ├─ intents.c    which process has which file open for writing
  *                │    ├─ recent.c     what was written, and renamed, lately
  *                │    └─ missing.c    what is not where the record says
+ *                ├─ unseen.c      programs that no shim is in: looking for what they did
+ *                │    ├─ found.c      what becomes of such a record, and of what is found
+ *                │    └─ walk.c       through a directory in slices
  *                ├─ watch.c       who has died
  *                ├─ outbox.c      changes on their way; confirms          ──▶ broker
  *                ├─ barrier.c     flushes, answered by markers            ◀─▶ broker

@@ -5,6 +5,7 @@
  *   send what waits ─ full? then only what does not add to it
  *   read a batch:  record ─▶ translate ─▶ outbox      the dead are buried in between, in order
  *   chores         once a second: overdue, missing, losses, processes; devices more rarely
+ *   unseen         a slice of looking for what programs have done that nobody tells of
  *   barriers       answer flushes
  *   send, and go on with the checkpoint that releases the journal
  *
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "core/cleanup.h"
 #include "core/clock.h"
@@ -30,6 +32,7 @@
 #include "poster/names.h"
 #include "poster/outbox.h"
 #include "poster/translate.h"
+#include "poster/unseen.h"
 #include "poster/watch.h"
 
 #define BATCH           512
@@ -38,6 +41,7 @@
 #define BUSY_NS         (1 * CLOCK_S)
 #define CHORES_NS       (1 * CLOCK_S)
 #define DEVICES_NS      (5 * CLOCK_S)
+#define DRAIN_LOOK_NS   (5 * CLOCK_S) /* for unseen programs; the next poster goes on */
 #define DESCRIPTORS_MAX 1024
 #define RECORD_BYTES    192 /* about, for the first estimate of the backlog */
 
@@ -55,12 +59,14 @@ struct post {
 	struct translate *translate;
 	struct outbox *outbox;
 	struct watch *watch;
+	struct unseen *unseen;
 	struct checkpoint checkpoint;
 	struct barriers barriers;
 	struct dead *first_dead, *last_dead;
 	struct loop_timer timer;
 	uint64_t pause_ns, worked_ns, chores_ns, devices_ns;
 	uint64_t captured, read_bytes;
+	uint64_t source, number; /* of ids of notes */
 	uint64_t devices[NAMES_DEVICES_MAX];
 	size_t device_count;
 	bool devices_set;
@@ -70,7 +76,7 @@ struct post {
 	/* draining */
 	loop_fn drained;
 	void *drained_arg;
-	uint64_t drain_head;
+	uint64_t drain_head, drain_until_ns, drain_stage;
 	bool drain_published, finished;
 };
 
@@ -143,7 +149,8 @@ static int bury(struct post *post)
 static bool is_intent(const struct record *record)
 {
 	return record->kind == RECORD_OPEN || record->kind == RECORD_INHERIT ||
-	       record->kind == RECORD_MAP; /* of a draft, too: the sweep forgets it */
+	       record->kind == RECORD_MAP || record->kind == RECORD_UNSEEN; /* of a draft, too: the
+									       sweep forgets it */
 }
 
 static int take_record(struct post *post, const struct record *record)
@@ -225,6 +232,23 @@ static int refresh_devices(struct post *post)
 	return 0;
 }
 
+/* Figures only: what the broker does not take now is counted no more. */
+static int tell_shares(struct post *post)
+{
+	struct note note = {.kind = NOTE_UNSEEN,
+		.stage = SPAN("poster"),
+		.host = span_str(place_host()),
+		.pid = (uint32_t)getpid(),
+		.time_ns = clock_wall()};
+	int r = 0;
+	while (r == 0 && unseen_next_share(post->unseen, &note)) {
+		note.id = (struct ident){post->source, ++post->number};
+		r = topology_publish_note(
+			post->options.config, post->options.broker, &note, NULL, NULL);
+	}
+	return r < 0 ? r : 0;
+}
+
 static int do_chores(struct post *post, uint64_t now_ns)
 {
 	uint64_t wall_ns = clock_wall();
@@ -233,7 +257,9 @@ static int do_chores(struct post *post, uint64_t now_ns)
 	}
 	post->chores_ns = now_ns + CHORES_NS;
 	watch_sweep(post->watch, has_intents);
-	int r = translate_overdue(post->translate, now_ns, wall_ns);
+	int r = unseen_sweep(post->unseen);
+	r = r < 0 ? r : tell_shares(post);
+	r = r < 0 ? r : translate_overdue(post->translate, now_ns, wall_ns);
 	if (r == 0 && (post->read_out || !may_read(post))) {
 		r = translate_settle(post->translate, now_ns, wall_ns);
 	}
@@ -246,23 +272,26 @@ static int do_chores(struct post *post, uint64_t now_ns)
 
 /* ---- barriers and the end ---------------------------------------------------------------- */
 
-/* Publishes all that is open or owed.  Returns 0, 1 where a rescan cannot be ordered yet. */
-static int publish_all(struct post *post)
+/*
+ * Publishes all that is open or owed.  Returns 0, 1 where a rescan cannot be ordered yet, or where
+ * unseen programs are still to be looked after: *stage is the number of the looks asked for.
+ */
+static int publish_all(void *arg, uint64_t *stage)
 {
+	struct post *post = arg;
 	uint64_t now_ns = clock_now(), wall_ns = clock_wall();
 	int r = checkpoint_check_losses(&post->checkpoint, true, now_ns);
 	if (r == 0 && checkpoint_owes(&post->checkpoint) && !post->checkpoint.ordered) {
 		return 1;
 	}
-	if (r == 0) {
+	if (r == 0 && *stage == 0) {
 		r = translate_open_files(post->translate, now_ns, wall_ns);
+		*stage = unseen_asked(post->unseen) + 1;
+	}
+	if (r == 0 && unseen_done(post->unseen) + 1 < *stage) {
+		return 1;
 	}
 	return r < 0 ? r : translate_settle(post->translate, CLOCK_NEVER, wall_ns);
-}
-
-static int barrier_ready(void *arg)
-{
-	return publish_all(arg);
 }
 
 static int drain_step(struct post *post)
@@ -271,9 +300,9 @@ static int drain_step(struct post *post)
 		return 0;
 	}
 	if (!post->drain_published) {
-		int r = publish_all(post);
-		if (r < 0) {
-			return r;
+		int r = publish_all(post, &post->drain_stage);
+		if (r < 0 || (r > 0 && clock_now() < post->drain_until_ns)) {
+			return r < 0 ? r : 0;
 		}
 		post->drain_published = true;
 		return 0;
@@ -312,7 +341,8 @@ static int turn(struct post *post, struct why *why)
 	if (r == 0) {
 		r = read_batch(post, why);
 		r = r < 0 ? r : do_chores(post, now_ns);
-		r = r < 0 ? r : barriers_step(&post->barriers, post->read_out, barrier_ready, post);
+		r = r < 0 ? r : unseen_step(post->unseen, now_ns);
+		r = r < 0 ? r : barriers_step(&post->barriers, post->read_out, publish_all, post);
 		r = r < 0 ? r : drain_step(post);
 		r = r < 0 ? r : outbox_send(post->outbox);
 	}
@@ -331,7 +361,8 @@ static uint64_t next_pause(struct post *post, uint64_t now_ns)
 	if (!post->read_out && !post->full && may_read(post)) {
 		return 0; /* there is more to read */
 	}
-	if (now_ns < post->worked_ns + BUSY_NS || post->drained || barriers_wait(&post->barriers)) {
+	if (now_ns < post->worked_ns + BUSY_NS || post->drained || unseen_waiting(post->unseen) ||
+		barriers_wait(&post->barriers)) {
 		post->pause_ns = PAUSE_SHORT_NS;
 	} else if (post->pause_ns < PAUSE_LONG_NS) {
 		post->pause_ns += PAUSE_SHORT_NS;
@@ -403,19 +434,43 @@ static int open_checkpoint(struct post *post, struct why *why)
 		     : checkpoint_open(&post->checkpoint, post->journal, post->intents, file, why);
 }
 
+static int visit_unseen(
+	void *arg, const struct intent *place, struct span path, const struct stat *st)
+{
+	struct post *post = arg;
+	return translate_visit(post->translate, place, path, st);
+}
+
+static int watch_unseen(void *arg, uint32_t pid, uint64_t since_ns)
+{
+	struct post *post = arg;
+	return watch_add(post->watch, pid, since_ns);
+}
+
+static int place_unseen(void *arg, struct span directory, struct buf *ret)
+{
+	struct post *post = arg;
+	return translate_place(post->translate, directory, ret);
+}
+
 static int open_translate(struct post *post)
 {
 	struct journal_facts facts;
 	journal_facts(post->journal, &facts);
-	struct translate_options options = {post->options.config, post->names, post->intents,
+	struct unseen_options unseen = {
+		post->intents, visit_unseen, watch_unseen, place_unseen, post};
+	struct translate_options options = {post->options.config, post->names, post->intents, NULL,
 		place_host(), facts.generation, post->checkpoint.exists ? clock_wall() : 0, emit,
 		post};
 	int r = names_create(post->options.config, &post->names);
+	r = r < 0 ? r : unseen_create(&unseen, &post->unseen);
 	options.names = post->names;
+	options.unseen = post->unseen;
 	r = r < 0 ? r : translate_create(&options, &post->translate);
 	r = r < 0 ? r : outbox_create(publish, post, &post->outbox);
 	post->checkpoint.translate = post->translate;
 	post->checkpoint.outbox = post->outbox;
+	post->checkpoint.unseen = post->unseen;
 	return r < 0 ? r : refresh_devices(post);
 }
 
@@ -467,6 +522,7 @@ int post_create(const struct post_options *options, struct post **ret, struct wh
 		return -ENOMEM;
 	}
 	post->options = *options;
+	post->source = ident_source();
 	loop_timer_init(&post->timer, options->loop, pump, post);
 	int r = open_all(post, why);
 	if (r < 0) {
@@ -488,6 +544,7 @@ void post_destroy(struct post *post)
 	}
 	barriers_close(&post->barriers);
 	watch_destroy(post->watch);
+	unseen_destroy(post->unseen);
 	outbox_destroy(post->outbox);
 	translate_destroy(post->translate);
 	names_destroy(post->names);
@@ -502,6 +559,7 @@ void post_drain(struct post *post, loop_fn done, void *arg)
 	post->drained = done;
 	post->drained_arg = arg;
 	post->drain_head = journal_head(post->journal);
+	post->drain_until_ns = clock_now() + DRAIN_LOOK_NS;
 	pump_soon(post);
 }
 
@@ -514,11 +572,15 @@ void post_beat(const struct post *post, struct note *note)
 	uint64_t unread_bytes = facts.head - journal_cursor(post->journal);
 	uint64_t record_bytes = post->captured ? post->read_bytes / post->captured : 0;
 	record_bytes = record_bytes ? record_bytes : RECORD_BYTES;
-	note->backlog = out.waiting + (unread_bytes + record_bytes - 1) / record_bytes;
+	note->backlog = out.waiting + unseen_waiting(post->unseen) +
+			(unread_bytes + record_bytes - 1) / record_bytes;
 	note->dirty = intents_count(post->intents);
 	note->captured = post->captured;
 	note->published = out.published;
 	note->dropped = out.repeats + counts->outside;
 	note->lost = facts.dropped + facts.torn + counts->unnamed;
-	note->rescan = checkpoint_owes(&post->checkpoint);
+	/* What a stopping poster leaves is done by the next one: until then a flush must not be
+	 * early. */
+	note->rescan = checkpoint_owes(&post->checkpoint) ||
+		       (post->finished && unseen_waiting(post->unseen));
 }

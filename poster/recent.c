@@ -139,6 +139,12 @@ int recent_wrote(struct recent *recent, struct span path, uint64_t time_ns, bool
 	return r;
 }
 
+bool recent_covers(const struct recent *recent, struct span path, uint64_t time_ns)
+{
+	const struct written *written = map_get(&recent->paths, path);
+	return written && written->time_ns >= time_ns;
+}
+
 bool recent_forget(struct recent *recent, struct span path)
 {
 	struct written *written = map_get(&recent->paths, path);

@@ -32,6 +32,8 @@ int recent_wrote(struct recent *recent, struct span path, uint64_t time_ns, bool
 /* The name is gone, or is another file now.  Returns whether it was written to lately and has other
  * names. */
 bool recent_forget(struct recent *recent, struct span path);
+/* Whether a write of it is remembered that was told at time_ns or later. */
+bool recent_covers(const struct recent *recent, struct span path, uint64_t time_ns);
 
 /*
  * from is to now; deep: with all below.  What was written lately goes by its new name from then

@@ -15,7 +15,7 @@
 #include "core/cleanup.h"
 
 #define STATE_MAGIC   "TMPOSTER"
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 #define STATE_MAX     (UINT64_C(1) << 30)
 
 struct header {

@@ -56,3 +56,6 @@ int tell_change(struct translate *t, const struct cause *cause, enum role role, 
 /* Content (WRITE) or attributes (META) of a file changed. */
 int tell_file(struct translate *t, const struct cause *cause, enum change_op op, struct span path);
 int tell_intent(struct translate *t, const struct intent *intent, uint64_t wall_ns);
+
+/* found.c: RECORD_UNSEEN. */
+int tell_unseen(struct translate *t, const struct record *record);

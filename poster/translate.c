@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/path.h"
 #include "poster/tell.h"
+#include "poster/unseen.h"
 
 #define HORIZON_SPARE_NS (10 * CLOCK_S)
 #define DEEP_ALL         (CHANGE_DEEP | CHANGE_DELETE)
@@ -375,12 +376,6 @@ static int take_exchange(struct translate *t, const struct record *record)
 			       same ? back : NO_PAIR);
 }
 
-static int take_unseen(struct translate *t, const struct record *record)
-{
-	t->counts.unseen++;
-	return 0;
-}
-
 static int (*const takers[RECORD_KIND_COUNT])(struct translate *, const struct record *) = {
 	[RECORD_OPEN] = take_open,
 	[RECORD_INHERIT] = take_open,
@@ -396,7 +391,7 @@ static int (*const takers[RECORD_KIND_COUNT])(struct translate *, const struct r
 	[RECORD_UNLINK] = take_removed,
 	[RECORD_RMDIR] = take_removed,
 	[RECORD_MKNOD] = take_made,
-	[RECORD_UNSEEN] = take_unseen,
+	[RECORD_UNSEEN] = tell_unseen,
 	[RECORD_WRITTEN] = take_written,
 };
 
@@ -417,8 +412,11 @@ int translate_died(struct translate *t, uint32_t pid, uint64_t now_ns, uint64_t 
 	for (;;) {
 		CLEANUP(intent_destroy_p)
 		struct intent *intent = intents_take_of(t->options.intents, pid);
-		int r = intent ? tell_intent(t, intent, wall_ns) : 0;
-		if (r < 0 || !intent) {
+		bool place = intent && intent->fd == INTENT_PLACE;
+		int r = place    ? unseen_ended(t->options.unseen, STEAL(intent))
+			: intent ? tell_intent(t, intent, wall_ns)
+				 : 0;
+		if (r < 0 || !(place || intent)) {
 			return r;
 		}
 	}
@@ -453,7 +451,9 @@ static int publish_open(struct translate *t, bool overdue, uint64_t wall_ns)
 		if (overdue && !intents_overdue(t->options.intents, intent, wall_ns)) {
 			continue;
 		}
-		int r = looks_new(intent) ? tell_intent(t, intent, wall_ns) : 0;
+		int r = intent->fd == INTENT_PLACE ? unseen_look(t->options.unseen, intent, wall_ns)
+			: looks_new(intent)        ? tell_intent(t, intent, wall_ns)
+						   : 0;
 		if (r < 0) {
 			return r;
 		}

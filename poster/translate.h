@@ -18,6 +18,7 @@
  *     from outside             LOOK at the new name, forced and deep
  *     to outside               REMOVE at the old name, deep
  *   EXCHANGE                   RENAME at both names, forced and deep
+ *   UNSEEN                     what is found at its places (unseen.h)
  *
  * A change made directly from a record has an id made from the journal's generation and the
  * record's position, so that a replay after a crash repeats it; all others have fresh ids.
@@ -44,6 +45,7 @@ struct translate_options {
 	const struct config *config; /* must live as long */
 	const struct names *names;   /* likewise */
 	struct intents *intents;     /* likewise */
+	struct unseen *unseen;       /* likewise */
 	const char *host;
 	uint64_t generation; /* of the journal */
 	uint64_t blind_ns;   /* wall time before which nothing is known of writes; 0: none were */
@@ -70,6 +72,12 @@ int translate_settle(struct translate *translate, uint64_t now_ns, uint64_t wall
 /* Looks at everything: records were lost. */
 int translate_rescan(struct translate *translate, uint64_t wall_ns);
 
+/* For unseen.h, whose options name them, with the translate for arg (found.c). */
+struct stat;
+int translate_place(void *translate, struct span directory, struct buf *ret);
+int translate_visit(
+	void *translate, const struct intent *place, struct span path, const struct stat *st);
+
 /* How many files were ever found missing; and of these, before which all are settled. */
 uint64_t translate_missing(const struct translate *translate);
 uint64_t translate_missing_settled(const struct translate *translate);
@@ -77,6 +85,5 @@ uint64_t translate_missing_settled(const struct translate *translate);
 struct translate_counts {
 	uint64_t outside; /* changes outside of the trees, or excluded: dropped */
 	uint64_t unnamed; /* records whose file has no name: a rescan is due */
-	uint64_t unseen;  /* programs run that no preload can see */
 };
 const struct translate_counts *translate_counts(const struct translate *translate);

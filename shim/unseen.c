@@ -418,11 +418,11 @@ static size_t put_arguments(struct event *event, char *const **argv)
 }
 
 /* One record; false: nobody takes it. */
-static bool record_one(
-	uint32_t pid, unsigned reason, const struct program *program, char *const **argv)
+static bool record_one(uint32_t pid, unsigned reason, const struct program *program,
+	char *const **argv, unsigned flags)
 {
 	struct event event;
-	event_begin(&event, RECORD_UNSEEN, 0);
+	event_begin(&event, RECORD_UNSEEN, flags);
 	if (!event.draft) {
 		return false;
 	}
@@ -442,6 +442,8 @@ void unseen_record(uint32_t pid, unsigned reason, const struct program *program,
 {
 	static char *const none[] = {NULL};
 	argv = argv && argv[0] ? argv + 1 : none;
-	while (record_one(pid, reason, program, &argv) && *argv) {
+	unsigned flags = 0;
+	while (record_one(pid, reason, program, &argv, flags) && *argv) {
+		flags = RECORD_CONTINUED;
 	}
 }

@@ -59,6 +59,7 @@ enum record_flag {
 	RECORD_HAS_STAT = 1 << 2,  /* size, mtime, mode, nlink are what the writer saw */
 	RECORD_HAS_INODE = 1 << 3, /* dev, ino of the file (of the new name for renames) */
 	RECORD_NOFOLLOW = 1 << 4,  /* META: of the symlink itself */
+	RECORD_CONTINUED = 1 << 5, /* UNSEEN: more arguments of the same program */
 };
 
 /* Why a program is not seen: `mode` of RECORD_UNSEEN. */
@@ -89,7 +90,7 @@ enum unseen_reason {
  *
  * UNSEEN: what pid does from now on is not told.  path is the program, dir its working directory
  * (always), path2 its arguments with a slash, each followed by NUL; mode has the reason, nlink the
- * session.  Arguments that do not fit follow in a further record of the same kind.
+ * session.  Arguments that do not fit follow in further records, CONTINUED.
  */
 struct record {
 	uint64_t position; /* number: bytes since the ring was made; reader only */

@@ -36,6 +36,7 @@ static const struct {
 	{RECORD_DIRTY, "dirty"},
 	{RECORD_CREATED, "created"},
 	{RECORD_NOFOLLOW, "nofollow"},
+	{RECORD_CONTINUED, "continued"},
 };
 #define FLAG_COUNT (sizeof(flag_names) / sizeof(flag_names[0]))
 

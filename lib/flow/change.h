@@ -78,7 +78,8 @@ const char *change_op_name(enum change_op op);
 enum change_fact {
 	CHANGE_FORCE = 1 << 0,  /* do not trust equal size and mtime: copy the content */
 	CHANGE_DEEP = 1 << 1,   /* a directory: everything below it too */
-	CHANGE_DELETE = 1 << 2, /* deep: names that only the target has are removed */
+	CHANGE_DELETE = 1 << 2, /* names that only the target has are removed; without DEEP: of this
+				   directory alone, and of those that differ what is below */
 	CHANGE_SOON = 1 << 3,   /* no need to wait until the path is quiet */
 	CHANGE_BULK = 1 << 4,   /* of a bulk pass: behind all live work */
 	CHANGE_SETTLED = 1 << 5 /* was already held back for `settle`: believe what S says */

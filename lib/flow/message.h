@@ -46,6 +46,7 @@ int message_kind(struct span body, enum message_kind *ret, struct why *why);
  *   marker   poster: everything that its journals held when `flush` came is published
  *   barrier  tally -> mirrorctl: how far the barrier is
  *   forget   mirrorctl -> tally: a poster that will not come back is not waited for
+ *   unseen   poster: programs that no shim is in, and what was found to have changed, of one job
  */
 enum note_kind {
 	NOTE_MERGED,
@@ -55,6 +56,7 @@ enum note_kind {
 	NOTE_MARKER,
 	NOTE_BARRIER,
 	NOTE_FORGET,
+	NOTE_UNSEEN,
 	NOTE_KIND_COUNT
 };
 
@@ -89,6 +91,9 @@ struct note {
 	uint64_t failed;    /* barrier: failed orders */
 	struct span silent; /* barrier: who has not answered, in words, or empty */
 	bool reached;       /* barrier: everything before it is on the target */
+	/* unseen, with host and job */
+	struct ident id;          /* of the note: it may come twice */
+	uint64_t programs, found; /* since the note before */
 };
 void note_finish(struct note *note);
 void message_encode_note(const struct note *note, struct buf *ret);

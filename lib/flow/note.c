@@ -21,6 +21,7 @@ static const char *kind_name(unsigned index)
 		[NOTE_MARKER] = "marker",
 		[NOTE_BARRIER] = "barrier",
 		[NOTE_FORGET] = "forget",
+		[NOTE_UNSEEN] = "unseen",
 	};
 	return index < NOTE_KIND_COUNT ? names[index] : NULL;
 }
@@ -49,6 +50,9 @@ static const struct wire_row rows[] = {
 	{"failed", WIRE_U64, offsetof(struct note, failed)},
 	{"silent", WIRE_BYTES, offsetof(struct note, silent)},
 	{"reached", WIRE_FLAG, offsetof(struct note, reached)},
+	{"id", WIRE_IDENT, offsetof(struct note, id)},
+	{"programs", WIRE_U64, offsetof(struct note, programs)},
+	{"found", WIRE_U64, offsetof(struct note, found)},
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 

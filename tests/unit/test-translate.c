@@ -16,6 +16,7 @@
 #include "poster/intents.h"
 #include "poster/names.h"
 #include "poster/translate.h"
+#include "poster/unseen.h"
 
 #define GENERATION 0xabcdef
 #define BEGIN      (UINT64_C(1700000000) * CLOCK_S)
@@ -28,6 +29,7 @@ struct world {
 	struct config config;
 	struct names *names;
 	struct intents *intents;
+	struct unseen *unseen;
 	struct translate *translate;
 	struct buf told;
 	struct ident last;
@@ -82,11 +84,30 @@ static int collect(void *arg, struct change *change)
 		buf_clear(&(w)->told);                                                             \
 	} while (0)
 
+static int visit(void *arg, const struct intent *place, struct span path, const struct stat *st)
+{
+	return translate_visit(((struct world *)arg)->translate, place, path, st);
+}
+
+static int watch(void *arg, uint32_t pid, uint64_t since_ns)
+{
+	return 0;
+}
+
+static int place(void *arg, struct span directory, struct buf *ret)
+{
+	return translate_place(((struct world *)arg)->translate, directory, ret);
+}
+
 static void restart(struct world *w, uint64_t blind_ns)
 {
 	struct translate_options options = {
-		&w->config, w->names, w->intents, "here", GENERATION, blind_ns, collect, w};
+		&w->config, w->names, w->intents, NULL, "here", GENERATION, blind_ns, collect, w};
+	const struct unseen_options unseen = {w->intents, visit, watch, place, w};
 	translate_destroy(w->translate);
+	unseen_destroy(w->unseen);
+	assert_int_equal(unseen_create(&unseen, &w->unseen), 0);
+	options.unseen = w->unseen;
 	assert_int_equal(translate_create(&options, &w->translate), 0);
 }
 
@@ -128,6 +149,7 @@ static int tear_down(void **state)
 	struct world *w = *state;
 	char command[128];
 	translate_destroy(w->translate);
+	unseen_destroy(w->unseen);
 	intents_destroy(w->intents);
 	names_destroy(w->names);
 	buf_finish(&w->told);
@@ -507,6 +529,195 @@ static void explained_a_moment_later(void **state)
 	assert_told(w, "write F tree/f\nremove  tree/f\n");
 }
 
+/* ---- programs that no shim is in ---------------------------------------------------------- */
+
+/* Of a process that does not exist. */
+#define NOBODY 0x3ffff0
+
+static void run_unseen(struct world *w, const char *cwd, struct span arguments)
+{
+	struct record record = {.kind = RECORD_UNSEEN,
+		.pid = NOBODY,
+		.fd = -1,
+		.mode = UNSEEN_STATIC,
+		.nlink = NOBODY,
+		.dir = span_str(cwd),
+		.path = SPAN("/opt/static"),
+		.path2 = arguments,
+		.job = SPAN("j1")};
+	w->time_ns = clock_wall();
+	send(w, &record);
+}
+
+/* Everything owed is looked for; what was told, sorted. */
+static void look(struct world *w)
+{
+	assert_int_equal(unseen_sweep(w->unseen), 0);
+	while (unseen_waiting(w->unseen)) {
+		assert_int_equal(unseen_step(w->unseen, clock_now()), 0);
+		(void)usleep(1000);
+	}
+}
+
+/* Older than any look goes back to. */
+static void age(struct world *w)
+{
+	(void)w;
+	(void)usleep(2100000);
+}
+
+static void unseen_work_is_found(void **state)
+{
+	struct world *w = *state;
+	struct note note = {0};
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755) | mkdir(at(w, "tree/d/e"), 0755) |
+				 mkdir(at(w, "tree/scratch"), 0755) |
+				 mkdir(at(w, "tree/other"), 0755),
+		0);
+	put(w, "tree/d/old");
+	put(w, "tree/other/old");
+	age(w);
+	run_unseen(w, at(w, "tree/d"), SPAN_NONE);
+	assert_int_equal(intents_places(w->intents), 1);
+	assert_int_equal(intents_count(w->intents), 0);
+	put(w, "tree/d/e/new");
+	put(w, "tree/other/elsewhere");
+	put(w, "tree/scratch/no");
+	assert_told(w, "");
+	assert_int_equal(translate_died(w->translate, NOBODY, clock_now(), clock_wall()), 0);
+	assert_told(w, "");
+	look(w);
+	assert_told(w, "look X tree/d/e\nwrite F tree/d/e/new\n");
+	assert_int_equal(intents_places(w->intents), 0);
+	assert_true(unseen_next_share(w->unseen, &note));
+	assert_int_equal(note.programs, 1);
+	assert_int_equal(note.found, 1);
+	assert_span(note.job, "j1");
+	assert_false(unseen_next_share(w->unseen, &note));
+}
+
+/* Names of one level are compared, what came by a rename with all below; symlinks are looked at. */
+static void unseen_names_are_found(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755) | mkdir(at(w, "tree/e"), 0755), 0);
+	put(w, "tree/d/f");
+	age(w);
+	run_unseen(w, at(w, "tree"), SPAN_NONE);
+	assert_int_equal(rename(at(w, "tree/d"), at(w, "tree/g")), 0);
+	assert_int_equal(symlink("x", at(w, "tree/e/l")), 0);
+	assert_int_equal(translate_died(w->translate, NOBODY, clock_now(), clock_wall()), 0);
+	look(w);
+	const char *told = w->told.data;
+	assert_non_null(strstr(told, "look X tree\n"));
+	assert_non_null(strstr(told, "look DXB tree/g\n"));
+	assert_non_null(strstr(told, "look X tree/e\n"));
+	assert_non_null(strstr(told, "look  tree/e/l\n"));
+	assert_null(strstr(told, "write"));
+	buf_clear(&w->told);
+}
+
+static void unseen_arguments_are_places(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(buf_finish) struct buf arguments = BUF_EMPTY;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755) | mkdir(at(w, "other/e"), 0755) |
+				 mkdir(at(w, "tree/d/sub"), 0755),
+		0);
+	buf_printf(&arguments, "of=%s%c--dir=%s%c-C%s%c%s%c", at(w, "tree/d/out"), 0,
+		at(w, "other/e"), 0, at(w, "tree/d/sub"), 0, at(w, "outside/x"), 0);
+	run_unseen(w, at(w, "outside"), buf_span(&arguments));
+	assert_int_equal(intents_places(w->intents), 3);
+	run_unseen(w, at(w, "tree"), SPAN_NONE); /* the same process */
+	run_unseen(w, at(w, "tree/d"), SPAN_NONE);
+	assert_int_equal(intents_places(w->intents), 4);
+	put(w, "tree/d/out");
+	put(w, "other/e/in");
+	age(w);
+	buf_clear(&w->told);
+}
+
+/* A place that is gone: what is left above it tells. */
+static void unseen_removal_of_the_place(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755) | mkdir(at(w, "tree/d/e"), 0755), 0);
+	age(w);
+	run_unseen(w, at(w, "tree/d/e"), SPAN_NONE);
+	assert_int_equal(rmdir(at(w, "tree/d/e")) | rmdir(at(w, "tree/d")), 0);
+	assert_int_equal(translate_died(w->translate, NOBODY, clock_now(), clock_wall()), 0);
+	look(w);
+	assert_told(w, "look X tree\n");
+}
+
+static void unseen_programs_that_run_long(void **state)
+{
+	struct world *w = *state;
+	age(w);
+	run_unseen(w, at(w, "tree"), SPAN_NONE);
+	put(w, "tree/a");
+	assert_int_equal(translate_overdue(w->translate, clock_now(), clock_wall()), 0);
+	assert_int_equal(unseen_waiting(w->unseen), 0);
+	uint64_t later_ns = clock_wall() + 301 * CLOCK_S;
+	assert_int_equal(translate_overdue(w->translate, clock_now(), later_ns), 0);
+	look(w);
+	assert_non_null(strstr(w->told.data, "write F tree/a\n"));
+	buf_clear(&w->told);
+	assert_int_equal(translate_open_files(w->translate, clock_now(), later_ns), 0);
+	look(w);
+	assert_told(w, ""); /* from then on */
+	assert_int_equal(intents_places(w->intents), 1);
+}
+
+/* What a shim has told of since is not told again. */
+static void unseen_beside_seen(void **state)
+{
+	struct world *w = *state;
+	age(w);
+	run_unseen(w, at(w, "tree"), SPAN_NONE);
+	put(w, "tree/both");
+	put(w, "tree/alone");
+	(void)usleep(50000);
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/both"), at(w, "tree/both"));
+	w->time_ns = clock_wall();
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/both"));
+	assert_told(w, "write F tree/both\n");
+	assert_int_equal(translate_died(w->translate, NOBODY, clock_now(), clock_wall()), 0);
+	look(w);
+	assert_told(w, "look X tree\nwrite F tree/alone\n");
+}
+
+/* All that is owed survives: of the living, of the dead, and what is being looked at. */
+static void unseen_survives_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct why why = {""};
+	CLEANUP(buf_finish) struct buf saved = BUF_EMPTY;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755), 0);
+	age(w);
+	run_unseen(w, at(w, "tree/d"), SPAN_NONE);
+	uint64_t began_ns = w->time_ns;
+	assert_int_equal(translate_open_files(w->translate, clock_now(), clock_wall()), 0);
+	intents_save(w->intents, &saved);
+	unseen_save(w->unseen, &saved);
+	unseen_destroy(w->unseen);
+	w->unseen = NULL;
+	translate_destroy(w->translate);
+	w->translate = NULL;
+	intents_destroy(w->intents);
+	w->intents = intents_create(300 * CLOCK_S);
+	assert_int_equal(intents_load(w->intents, buf_span(&saved), &why), 0);
+	restart(w, 0);
+	assert_int_equal(intents_places(w->intents), 1);
+	const struct intent *it = intents_first(w->intents, NOBODY);
+	assert_int_equal(it->opened_ns, began_ns);
+	assert_int_equal(it->session, NOBODY);
+	put(w, "tree/d/f");
+	assert_int_equal(translate_died(w->translate, NOBODY, clock_now(), clock_wall()), 0);
+	look(w);
+	assert_told(w, "look X tree/d\nwrite F tree/d/f\n");
+}
+
 static void moved_by_somebody_unseen(void **state)
 {
 	struct world *w = *state;
@@ -613,6 +824,13 @@ int main(void)
 		TEST(renamed_while_open),
 		TEST(explained_a_moment_later),
 		TEST(moved_by_somebody_unseen),
+		TEST(unseen_work_is_found),
+		TEST(unseen_names_are_found),
+		TEST(unseen_arguments_are_places),
+		TEST(unseen_removal_of_the_place),
+		TEST(unseen_programs_that_run_long),
+		TEST(unseen_beside_seen),
+		TEST(unseen_survives_a_restart),
 		TEST(an_open_file_is_looked_for_once),
 		TEST(the_other_hard_link),
 		TEST(named_while_open),
