@@ -11,8 +11,8 @@
 #include <linux/fcntl.h>
 
 #include "core/copy.h"
-#include "core/raw.h"
 #include "record.h"
+#include "sandbox.h"
 
 #define SLOTS      8u
 #define KEPT_BYTES 456u
@@ -53,7 +53,7 @@ size_t descriptor_path(int fd, char *to, size_t size_bytes)
 		return 0;
 	}
 	link_of(fd, link);
-	long got = raw_call(SYS_readlinkat, AT_FDCWD, link, to, size_bytes);
+	long got = own_call(SYS_readlinkat, AT_FDCWD, link, to, size_bytes);
 	return got <= 0 || (size_t)got == size_bytes || to[0] != '/' ? 0 : (size_t)got;
 }
 
@@ -92,7 +92,7 @@ static void keep(struct slot *slot, int dirfd, const struct file *file, uint64_t
 
 static size_t working_directory(char *to, size_t size_bytes)
 {
-	long len = raw_call(SYS_getcwd, to, size_bytes); /* counts the NUL */
+	long len = own_call(SYS_getcwd, to, size_bytes); /* counts the NUL */
 	return len > 1 && to[0] == '/' ? (size_t)len - 1 : 0;
 }
 

@@ -19,8 +19,8 @@
 #include <linux/fcntl.h>
 #include <stddef.h>
 
-#include "core/raw.h"
 #include "first-page.h"
+#include "sandbox.h"
 
 BEHIND_FIRST_PAGE struct held held[HELD_MAX];
 static FIRST_PAGE unsigned held_end;   /* beyond the highest number ever held */
@@ -30,7 +30,7 @@ static FIRST_PAGE uint32_t held_owner; /* the process whose table it is */
 
 static bool is_writer(int fd)
 {
-	long flags = raw_call(SYS_fcntl, fd, F_GETFL, 0);
+	long flags = own_call(SYS_fcntl, fd, F_GETFL, 0);
 	return !raw_failed(flags) && (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
 }
 
@@ -129,11 +129,26 @@ static bool changed_by_open(int flags, const struct file *file)
 }
 
 /* Names that mean something else to everybody else are asked from the kernel. */
-static bool is_own_name(const struct journal_draft *draft)
+static struct span name_in(const struct journal_draft *draft)
 {
 	const char *path = draft->bytes + draft->program_len + draft->job_len + draft->dir_len;
-	struct span name = {path, draft->path_len};
+	return span_of(path, draft->path_len);
+}
+
+static bool is_own_name(const struct journal_draft *draft)
+{
+	struct span name = name_in(draft);
 	return span_starts(name, SPAN("/proc/")) || span_starts(name, SPAN("/dev/"));
+}
+
+/* In a sandbox, where what was opened may not be looked at. */
+static void finish_blind(struct event *event)
+{
+	if (is_own_name(event->draft) && !span_starts(name_in(event->draft), SPAN("/dev/shm/"))) {
+		(void)event_finish(event, false, NULL); /* a device, as a rule */
+	} else {
+		event_finish_blind(event);
+	}
 }
 
 static void record_open(
@@ -173,6 +188,8 @@ void observe_opened(struct event *event, int fd, int flags, enum channel channel
 		       recorder_wants(file.dev);
 	if (matters) {
 		record_open(event, fd, flags, channel, &file);
+	} else if (fd >= 0 && sandbox_closed) {
+		finish_blind(event);
 	} else {
 		(void)event_finish(event, false, NULL);
 	}
@@ -282,7 +299,7 @@ void observe_start(void)
 		numbers[fd] = (struct pollfd){.fd = fd};
 	}
 	long now[2] = {0, 0};
-	bool known = !raw_failed(raw_call(SYS_ppoll, numbers, INHERITED_MAX, now, NULL, 0));
+	bool known = !raw_failed(own_call(SYS_ppoll, numbers, INHERITED_MAX, now, NULL, 0));
 	for (int fd = 0; fd < (known ? INHERITED_MAX : 10); fd++) {
 		if (!known || !(numbers[fd].revents & POLLNVAL)) {
 			take_inherited(fd);
@@ -367,7 +384,7 @@ void observe_forked(void)
 /* Whether the table has fd, and it stays open over exec. */
 static bool outlasts_exec(unsigned fd)
 {
-	long flags = held[fd].state == HELD_NOT ? -EBADF : raw_call(SYS_fcntl, fd, F_GETFD, 0);
+	long flags = held[fd].state == HELD_NOT ? -EBADF : own_call(SYS_fcntl, fd, F_GETFD, 0);
 	return !raw_failed(flags) && !(flags & FD_CLOEXEC);
 }
 

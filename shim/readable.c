@@ -8,8 +8,8 @@
 #include <asm/errno.h>
 #include <stdint.h>
 
-#include "core/raw.h"
 #include "first-page.h"
+#include "sandbox.h"
 
 #define PAGE_BYTES 4096u /* the smallest there are */
 #define WORD_BYTES sizeof(uint64_t)
@@ -29,7 +29,7 @@ bool readable(const void *address)
 		return true;
 	}
 	uintptr_t word = (uintptr_t)address & ~(uintptr_t)(WORD_BYTES - 1);
-	if (raw_call(SYS_rt_sigprocmask, NO_SUCH, word, NULL, WORD_BYTES) == -EFAULT) {
+	if (own_call(SYS_rt_sigprocmask, NO_SUCH, word, NULL, WORD_BYTES) == -EFAULT) {
 		return false;
 	}
 	__atomic_store_n(kept, page, __ATOMIC_RELAXED);

@@ -23,11 +23,11 @@
 #include <stddef.h>
 
 #include "core/copy.h"
-#include "core/raw.h"
 #include "directory.h"
 #include "first-page.h"
 #include "readable.h"
 #include "resolve.h"
+#include "sandbox.h"
 #include "summon.h"
 
 #define RETRY_NS  UINT64_C(5000000000)
@@ -73,7 +73,7 @@ static void copy_places(const char *list)
 			self.places[used++] = '\0';
 			whole = used;
 		} else if (list[0] == '%' && list[1] == 'h') {
-			raw_call(SYS_uname, &host);
+			own_call(SYS_uname, &host);
 			for (const char *c = host.nodename; *c; c++) {
 				self.places[used++] = *c;
 			}
@@ -126,8 +126,12 @@ static uint64_t clock_ns(int which)
 {
 	long now[2] = {0, 0};
 	int (*clock)(int, long *) = __atomic_load_n(&self.clock, __ATOMIC_RELAXED);
+	/* Some clocks are beyond the vDSO, which then calls the kernel; the coarse one never is. */
+	if (sandbox_closed) {
+		which = CLOCK_REALTIME_COARSE;
+	}
 	if (!clock || clock(which, now) != 0) {
-		raw_call(SYS_clock_gettime, which, now);
+		own_call(SYS_clock_gettime, which, now);
 	}
 	return (uint64_t)now[0] * 1000000000 + (uint64_t)now[1];
 }
@@ -151,10 +155,12 @@ static uint64_t about_ns(void)
 uint32_t recorder_pid(void)
 {
 	uint32_t *kept = __atomic_load_n(&self.pid, __ATOMIC_ACQUIRE);
-	bool certain = kept && !__atomic_load_n(&self.pid_uncertain, __ATOMIC_RELAXED);
+	bool certain =
+		kept && (sandbox_closed || !__atomic_load_n(&self.pid_uncertain, __ATOMIC_RELAXED));
 	uint32_t pid = certain ? __atomic_load_n(kept, __ATOMIC_RELAXED) : 0;
 	if (pid == 0) {
-		pid = (uint32_t)raw_call(SYS_getpid);
+		long got = own_call(SYS_getpid);
+		pid = raw_failed(got) ? 0 : (uint32_t)got;
 		if (certain) {
 			__atomic_store_n(kept, pid, __ATOMIC_RELAXED);
 		}
@@ -169,13 +175,13 @@ void recorder_pid_uncertain(void)
 
 static uint32_t *page_wiped_on_fork(void)
 {
-	long page = raw_call(SYS_mmap, 0, sizeof(uint32_t), PROT_READ | PROT_WRITE,
+	long page = own_call(SYS_mmap, 0, sizeof(uint32_t), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (raw_failed(page)) {
 		return NULL;
 	}
-	if (raw_failed(raw_call(SYS_madvise, page, sizeof(uint32_t), MADV_WIPEONFORK))) {
-		raw_call(SYS_munmap, page, sizeof(uint32_t));
+	if (raw_failed(own_call(SYS_madvise, page, sizeof(uint32_t), MADV_WIPEONFORK))) {
+		own_call(SYS_munmap, page, sizeof(uint32_t));
 		return NULL;
 	}
 	return (uint32_t *)page; // NOLINT(performance-no-int-to-ptr)
@@ -185,7 +191,7 @@ static uint32_t *page_wiped_on_fork(void)
  * Most programs have a record or two to tell and are gone: they ask the kernel for time and pid.
  * What makes these cheap costs as much as some ten such questions, and is for those that stay.
  */
-static void count_record(void)
+static void settle(void)
 {
 	static const char name[] =
 #if defined(__x86_64__)
@@ -193,12 +199,16 @@ static void count_record(void)
 #else
 		"__kernel_clock_gettime";
 #endif
-	if (self.appended >= SETTLED ||
-		__atomic_add_fetch(&self.appended, 1, __ATOMIC_RELAXED) != SETTLED) {
-		return;
-	}
 	__atomic_store_n(&self.clock, (int (*)(int, long *))resolve_vdso(name), __ATOMIC_RELAXED);
 	__atomic_store_n(&self.pid, page_wiped_on_fork(), __ATOMIC_RELEASE);
+}
+
+static void count_record(void)
+{
+	if (self.appended < SETTLED &&
+		__atomic_add_fetch(&self.appended, 1, __ATOMIC_RELAXED) == SETTLED) {
+		settle();
+	}
 }
 
 static const char *next_place(const char *place)
@@ -262,7 +272,7 @@ static uintptr_t attach(void)
 {
 	struct journal_writer writer = {0};
 	uintptr_t none = 0;
-	raw_call(SYS_prctl, PR_GET_NAME, self.program);
+	own_call(SYS_prctl, PR_GET_NAME, self.program);
 	self.program_len = (uint8_t)strlen(self.program);
 	uint64_t now_ns = wall_ns();
 	if (now_ns < self.retry_ns) {
@@ -278,7 +288,7 @@ static uintptr_t attach(void)
 	}
 	if (!__atomic_compare_exchange_n(
 		    &self.ring, &none, pack(&writer), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-		raw_call(SYS_munmap, writer.ring, writer.map_bytes);
+		own_call(SYS_munmap, writer.ring, writer.map_bytes);
 		return none;
 	}
 	if (journal_calls_reader(&writer, place, now_ns)) {
@@ -290,12 +300,24 @@ static uintptr_t attach(void)
 static bool recorder(struct journal_writer *ret)
 {
 	uintptr_t word = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
-	if (!word && recorder_configured) {
+	if (!word && recorder_configured && !sandbox_closed) {
 		word = attach();
 	}
 	*ret = unpack(word);
 	ret->settled = self.appended >= SETTLED;
 	return word != 0;
+}
+
+void recorder_settle(void)
+{
+	struct journal_writer writer;
+	if (!recorder(&writer)) {
+		return;
+	}
+	if (__atomic_exchange_n(&self.appended, SETTLED, __ATOMIC_RELAXED) < SETTLED) {
+		settle();
+	}
+	(void)recorder_pid();
 }
 
 unsigned recorder_verdict(uint64_t key)
@@ -370,7 +392,7 @@ static struct file file_from(const struct stat *st)
 bool file_of(int fd, struct file *ret)
 {
 	struct stat st = {0};
-	if (raw_failed(raw_call(SYS_fstat, fd, &st))) {
+	if (raw_failed(own_call(SYS_fstat, fd, &st))) {
 		return false;
 	}
 	*ret = file_from(&st);
@@ -380,7 +402,7 @@ bool file_of(int fd, struct file *ret)
 bool file_at(int dirfd, const char *path, struct file *ret)
 {
 	struct stat st = {0};
-	if (raw_failed(raw_call(SYS_newfstatat, dirfd, path, &st, AT_SYMLINK_NOFOLLOW))) {
+	if (raw_failed(own_call(SYS_newfstatat, dirfd, path, &st, AT_SYMLINK_NOFOLLOW))) {
 		return false;
 	}
 	*ret = file_from(&st);
@@ -449,7 +471,7 @@ static bool is_magic(const char *path)
 
 static struct journal_draft *draft_aside(void)
 {
-	long map = raw_call(SYS_mmap, 0, sizeof(struct journal_draft), PROT_READ | PROT_WRITE,
+	long map = own_call(SYS_mmap, 0, sizeof(struct journal_draft), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return raw_failed(map) ? NULL : (struct journal_draft *)map;
 }
@@ -524,7 +546,7 @@ static char *room(struct event *event)
 static bool name_by_link(struct event *event, int dirfd, const char *link)
 {
 	char *to = room(event);
-	long len = to ? raw_call(SYS_readlinkat, dirfd, link, to, NAME_MAX_) : -1;
+	long len = to ? own_call(SYS_readlinkat, dirfd, link, to, NAME_MAX_) : -1;
 	if (len <= 0 || to[0] != '/') {
 		return false;
 	}
@@ -596,7 +618,7 @@ void event_arm(struct event *event)
 static void let_go(struct event *event)
 {
 	if (event->aside) {
-		raw_call(SYS_munmap, event->draft, sizeof(*event->draft));
+		own_call(SYS_munmap, event->draft, sizeof(*event->draft));
 	} else {
 		journal_draft_drop(event->draft);
 	}
@@ -632,4 +654,12 @@ bool event_finish(struct event *event, bool happened, const struct record *facts
 	}
 	let_go(event);
 	return r == 0;
+}
+
+void event_finish_blind(struct event *event)
+{
+	if (event->draft) {
+		count_loss(event->draft->time_ns);
+		(void)event_finish(event, true, NULL);
+	}
 }

@@ -50,6 +50,9 @@ void recorder_keep_verdict(uint64_t key, unsigned verdict);
 /* Whether files on dev are of interest; attaches. */
 bool recorder_wants(uint64_t dev);
 
+/* Attaches and gets ready to record without system calls. */
+void recorder_settle(void);
+
 /* What this process is called by the kernel, now: the child of vfork() has another. */
 uint32_t recorder_pid(void);
 /* From now on others may run in our memory. */
@@ -88,6 +91,9 @@ void event_name_of(struct event *event, int fd);
 /* Takes back the name given last, to give another. */
 void event_forget_names(struct event *event);
 void event_arm(struct event *event);
+
+/* It may have happened, but what more there will be is not to be seen: counted as lost. */
+void event_finish_blind(struct event *event);
 
 /*
  * Appends it if the call took effect; facts, where not NULL, brings fd and file facts.

@@ -11,6 +11,7 @@
  *   record.[ch]    names, drafts, records; the journal itself is lib/core/journal.c
  *   unseen.[ch]    programs that will not be seen, recognised before they are run
  *   readable.[ch]  whether a pointer that the program gave can be followed
+ *   sandbox.[ch]   filters that the program puts on itself: nothing is called that may kill it
  *   summon.[ch]    starting this node's poster where none lives
  *   directory.[ch] paths that only the kernel knows
  *   bytes.c        what compilers call without being asked

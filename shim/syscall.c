@@ -11,9 +11,12 @@
 
 #include <linux/io_uring.h>
 #include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/seccomp.h>
 
 #include "observe.h"
 #include "readable.h"
+#include "sandbox.h"
 #include "record.h"
 #include "stub.h"
 #include "unseen.h"
@@ -249,6 +252,21 @@ static long seen_descriptor(long number, const long *v)
 	return result;
 }
 
+static long seen_filter(long number, const long *v)
+{
+	bool by_prctl = number == SYS_prctl;
+	bool sets = by_prctl ? v[0] == PR_SET_SECCOMP
+			     : v[0] == SECCOMP_SET_MODE_STRICT || v[0] == SECCOMP_SET_MODE_FILTER;
+	long filtered = by_prctl ? v[1] == SECCOMP_MODE_FILTER : v[0] == SECCOMP_SET_MODE_FILTER;
+	if (!sets) {
+		return real(number, v);
+	}
+	bool before = sandbox_entering(filtered ? (const void *)v[2] : NULL);
+	long result = real(number, v);
+	sandbox_entered(before, result >= 0);
+	return result;
+}
+
 static long seen(long number, long a, long b, long c, long d, long e, long f)
 {
 	const long v[6] = {a, b, c, d, e, f};
@@ -294,6 +312,9 @@ static long seen(long number, long a, long b, long c, long d, long e, long f)
 #undef OPEN
 	case SYS_linkat:
 		return seen_linkat(v);
+	case SYS_prctl:
+	case SYS_seccomp:
+		return seen_filter(number, v);
 		/* clang-format on */
 	default:
 		return seen_descriptor(number, v);
@@ -316,7 +337,8 @@ void *stub_syscall(long number)
 		/* clang-format off */
 		ROWS OLD_ROWS
 			/* clang-format on */
-			case SYS_linkat : case DESCRIPTOR_NUMBERS : return (void *)seen;
+			case SYS_linkat : case SYS_prctl : case SYS_seccomp
+		    : case DESCRIPTOR_NUMBERS : return (void *)seen;
 	case FORK_NUMBERS:
 		recorder_pid_uncertain();
 		return real_or_absent(CALL_syscall);

@@ -19,9 +19,9 @@
 #include <linux/fcntl.h>
 #include <stddef.h>
 
-#include "core/raw.h"
 #include "directory.h"
 #include "record.h"
+#include "sandbox.h"
 
 #define HEAD_BYTES   512u
 #define SCRIPTS_MAX  5
@@ -130,7 +130,7 @@ static bool is_there(struct found *it, int dirfd, const char *path)
 {
 	it->dirfd = dirfd;
 	it->path = path;
-	return raw_call(SYS_newfstatat, dirfd, path, &it->st, 0) == 0 &&
+	return own_call(SYS_newfstatat, dirfd, path, &it->st, 0) == 0 &&
 	       (it->st.st_mode & MODE_TYPE) == MODE_REGULAR && (it->st.st_mode & MODE_RUNS);
 }
 
@@ -171,7 +171,7 @@ static bool find(struct found *it, const struct program *program, char *text)
 
 static size_t read_at(int fd, void *to, size_t bytes, uint64_t at)
 {
-	long got = raw_call(SYS_pread64, fd, to, bytes, at);
+	long got = own_call(SYS_pread64, fd, to, bytes, at);
 	return raw_failed(got) ? 0 : (size_t)got;
 }
 
@@ -182,14 +182,14 @@ static bool has_privileges(const struct stat *st)
 {
 	bool user = st->st_mode & MODE_SETUID;
 	bool group = (st->st_mode & MODE_SETGID) == MODE_SETGID;
-	return (user && st->st_uid != (uint32_t)raw_call(SYS_getuid)) ||
-	       (group && st->st_gid != (uint32_t)raw_call(SYS_getgid));
+	return (user && st->st_uid != (uint32_t)own_call(SYS_getuid)) ||
+	       (group && st->st_gid != (uint32_t)own_call(SYS_getgid));
 }
 
 static bool has_capabilities(int fd)
 {
-	return raw_call(SYS_fgetxattr, fd, "security.capability", NULL, 0) > 0 &&
-	       raw_call(SYS_getuid) != 0;
+	return own_call(SYS_fgetxattr, fd, "security.capability", NULL, 0) > 0 &&
+	       own_call(SYS_getuid) != 0;
 }
 
 static bool is_elf(const char *head, size_t len)
@@ -286,7 +286,7 @@ static const char *interpreter(char *head, size_t len)
 static unsigned read_reason(const struct found *it, char *head, const char **ret_next)
 {
 	unsigned reason = 0;
-	long fd = raw_call(SYS_openat, it->dirfd, it->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	long fd = own_call(SYS_openat, it->dirfd, it->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (raw_failed(fd)) {
 		return has_privileges(&it->st) ? UNSEEN_PRIVILEGED : 0;
 	}
@@ -299,7 +299,7 @@ static unsigned read_reason(const struct found *it, char *head, const char **ret
 	} else {
 		*ret_next = interpreter(head, len);
 	}
-	raw_call(SYS_close, fd);
+	own_call(SYS_close, fd);
 	return reason;
 }
 
@@ -390,7 +390,7 @@ static size_t put_path(struct event *event, const struct program *program)
 
 static size_t put_directory(struct event *event)
 {
-	long len = raw_call(SYS_getcwd, event->draft->bytes + event->used, PATH_ROOM);
+	long len = own_call(SYS_getcwd, event->draft->bytes + event->used, PATH_ROOM);
 	if (len <= 1 || event->draft->bytes[event->used] != '/') {
 		return 0;
 	}
@@ -430,7 +430,7 @@ static bool record_one(uint32_t pid, unsigned reason, const struct program *prog
 		.pid = pid,
 		.writer = event.pid == pid ? 0 : event.pid,
 		.mode = reason,
-		.nlink = (uint32_t)raw_call(SYS_getsid, pid)};
+		.nlink = (uint32_t)own_call(SYS_getsid, pid)};
 	event.draft->dir_len = (uint16_t)put_directory(&event);
 	event.draft->path_len = (uint16_t)put_path(&event, program);
 	event.draft->dir2_len = 0;

@@ -9,6 +9,7 @@
 #include "calls.h"
 #include "observe.h"
 #include "record.h"
+#include "sandbox.h"
 
 static void before_exec(const struct program *program, char *const *argv, char *const *envp)
 {
@@ -70,7 +71,7 @@ static char **vector_room(char **few, size_t count)
 	if (count < FEW) {
 		return few;
 	}
-	long map = raw_call(SYS_mmap, 0, (count + 1) * sizeof(char *), PROT_READ | PROT_WRITE,
+	long map = own_call(SYS_mmap, 0, (count + 1) * sizeof(char *), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return raw_failed(map) ? NULL : (char **)map; // NOLINT(performance-no-int-to-ptr)
 }

@@ -2,7 +2,12 @@
 /* Children get our descriptors; their deaths have to be intents of their own. */
 #include "../unseen.h"
 #include "calls.h"
+
+#include <linux/prctl.h>
+#include <linux/seccomp.h>
+
 #include "observe.h"
+#include "sandbox.h"
 
 #define FORK(name, parameters, arguments, fallback)                                                \
 	int name parameters                                                                        \
@@ -19,6 +24,23 @@ FORK(__fork, (void), (), RAW(clone, SIGCHLD, 0, 0, 0, 0))
 FORK(forkpty, (int *master, char *name, const void *terminal, const void *window),
 	(master, name, terminal, window), NONE)
 FORK(daemon, (int keep_directory, int keep_descriptors), (keep_directory, keep_descriptors), NONE)
+
+/* Of the many things that it does, one concerns us. */
+int prctl(int option, ...)
+{
+	va_list rest;
+	va_start(rest, option);
+	long a = va_arg(rest, long), b = va_arg(rest, long);
+	long c = va_arg(rest, long), d = va_arg(rest, long);
+	va_end(rest);
+	if (option != PR_SET_SECCOMP) {
+		return CALL_REAL(prctl, (option, a, b, c, d), (int)RAW(prctl, option, a, b, c, d));
+	}
+	bool before = sandbox_entering(a == SECCOMP_MODE_FILTER ? (const void *)b : NULL);
+	int result = CALL_REAL(prctl, (option, a, b, c, d), (int)RAW(prctl, option, a, b, c, d));
+	sandbox_entered(before, result >= 0);
+	return result;
+}
 
 /* What will not be seen is recorded when the child's pid is known. */
 #define SPAWN(name, searches)                                                                      \

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A filter is a program; here it is walked for each number that we call, with every argument
+ * unknown.  Where it looks at what is unknown, both ways must lead to ALLOW.
+ */
+#include "sandbox.h"
+
+#include <linux/audit.h>
+#include <linux/bpf_common.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+
+#include "first-page.h"
+#include "readable.h"
+#include "record.h"
+
+#if defined(__x86_64__)
+#define ARCHITECTURE AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define ARCHITECTURE AUDIT_ARCH_AARCH64
+#endif
+
+FIRST_PAGE bool sandbox_closed;
+
+/* What own_call() is used with, and what attaching to the journal and finding the unseen take. */
+static const uint16_t own_numbers[] = {SYS_openat, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
+	SYS_fcntl, SYS_ppoll, SYS_readlinkat, SYS_getcwd, SYS_getpid, SYS_getsid, SYS_getuid,
+	SYS_getgid, SYS_geteuid, SYS_mmap, SYS_munmap, SYS_madvise, SYS_pread64, SYS_fgetxattr,
+	SYS_kill, SYS_prctl, SYS_rt_sigprocmask, SYS_clock_gettime};
+
+#define FORKS_MAX 12 /* decisions on unknown values, one behind another */
+
+struct walk {
+	const struct sock_filter *steps;
+	unsigned count;
+	uint32_t number;
+};
+
+struct value {
+	bool known;
+	uint32_t bits;
+};
+
+static struct value loaded(const struct walk *walk, uint32_t offset)
+{
+	switch (offset) {
+	case offsetof(struct seccomp_data, nr):
+		return (struct value){true, walk->number};
+	case offsetof(struct seccomp_data, arch):
+		return (struct value){true, ARCHITECTURE};
+	default:
+		return (struct value){false, 0};
+	}
+}
+
+static bool holds(uint16_t code, uint32_t bits, uint32_t k)
+{
+	switch (BPF_OP(code)) {
+	case BPF_JEQ:
+		return bits == k;
+	case BPF_JGT:
+		return bits > k;
+	case BPF_JGE:
+		return bits >= k;
+	default:
+		return (bits & k) != 0; /* BPF_JSET */
+	}
+}
+
+static bool allows(const struct walk *walk, unsigned at, struct value value, unsigned forks)
+{
+	while (at < walk->count) {
+		const struct sock_filter *step = &walk->steps[at++];
+		switch (step->code) {
+		case BPF_LD | BPF_W | BPF_ABS:
+			value = loaded(walk, step->k);
+			break;
+		case BPF_ALU | BPF_AND | BPF_K:
+			value.bits &= step->k;
+			break;
+		case BPF_RET | BPF_K:
+			return (step->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ALLOW ||
+			       (step->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_LOG;
+		case BPF_JMP | BPF_JA:
+			at += step->k;
+			break;
+		case BPF_JMP | BPF_JEQ | BPF_K:
+		case BPF_JMP | BPF_JGT | BPF_K:
+		case BPF_JMP | BPF_JGE | BPF_K:
+		case BPF_JMP | BPF_JSET | BPF_K:
+			if (!value.known &&
+				(forks == 0 || !allows(walk, at + step->jt, value, forks - 1))) {
+				return false;
+			}
+			at += value.known && holds(step->code, value.bits, step->k) ? step->jt
+										    : step->jf;
+			break;
+		default:
+			return false; /* what no library makes: not understood here */
+		}
+	}
+	return false;
+}
+
+static bool is_readable(const void *from, size_t bytes)
+{
+	const char *at = (const char *)from, *end = at + bytes;
+	for (; at < end; at += 64) {
+		if (!readable(at)) {
+			return false;
+		}
+	}
+	return bytes == 0 || readable(end - 1);
+}
+
+static bool allows_ours(const struct sock_fprog *program)
+{
+	if (!is_readable(program, sizeof(*program)) ||
+		!is_readable(program->filter, program->len * sizeof(*program->filter))) {
+		return true; /* and the kernel will refuse it */
+	}
+	struct walk walk = {.steps = program->filter, .count = program->len};
+	for (size_t i = 0; i < sizeof(own_numbers) / sizeof(own_numbers[0]); i++) {
+		walk.number = own_numbers[i];
+		if (!allows(&walk, 0, (struct value){false, 0}, FORKS_MAX)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+bool sandbox_entering(const void *filter)
+{
+	bool before = sandbox_closed;
+	if (!before && recorder_configured && !(filter && allows_ours(filter))) {
+		recorder_settle();
+		__atomic_store_n(&sandbox_closed, true, __ATOMIC_RELAXED);
+	}
+	return before;
+}
+
+void sandbox_entered(bool closed_before, bool done)
+{
+	if (!done) {
+		__atomic_store_n(&sandbox_closed, closed_before, __ATOMIC_RELAXED);
+	}
+}
