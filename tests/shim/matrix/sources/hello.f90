@@ -1,3 +1,4 @@
+! SPDX-License-Identifier: Apache-2.0
 program hello
   integer :: i
   real(8) :: field(100)

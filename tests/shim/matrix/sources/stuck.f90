@@ -1,3 +1,4 @@
+! SPDX-License-Identifier: Apache-2.0
 program stuck
   open(10, file='stuck.out')
   write(10, '(a)') 'before'
