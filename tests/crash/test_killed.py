@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Writers are killed at random moments, in the middle of whatever they do; after a flush the target is
+what they left.  No daemon is touched, so nothing is found by looking at everything again, but for
+the rare batch in which a record was torn.
+"""
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from rig import World
+from rig.world import BUILD
+
+VICTIM = os.path.join(BUILD, "tests", "crash", "victim")
+AT_ONCE = 6
+
+
+class Victims:
+    """Each has a group of its own, so that its children die with it, or a little later."""
+
+    def __init__(self, world, dice):
+        self.world, self.dice = world, dice
+        self.running, self.orphaned = [], []
+        self.started = 0
+
+    def start(self):
+        """Every other one has files of its own."""
+        self.started += 1
+        own = [str(self.started)] if self.started % 2 else []
+        self.running.append(subprocess.Popen(
+            [VICTIM, str(self.dice.randrange(10**9)), *own], cwd=self.world.source,
+            env=self.world.shim_environment(), stdin=subprocess.DEVNULL, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def kill_one(self):
+        """The whole group, or the leader first."""
+        victim = self.running.pop(self.dice.randrange(len(self.running)))
+        if self.dice.random() < 0.3:
+            victim.kill()
+            self.orphaned.append(victim.pid)
+        else:
+            end_group(victim.pid)
+        victim.wait()
+
+    def kill(self, count):
+        for _ in range(count):
+            while len(self.running) < AT_ONCE:
+                self.start()
+            time.sleep(self.dice.choice([0, 0.001, 0.005, 0.02, 0.05]) * self.dice.random())
+            self.kill_one()
+
+    def end(self):
+        while self.running:
+            self.kill_one()
+        for group in self.orphaned:
+            end_group(group)
+        self.orphaned = []
+
+
+def end_group(group):
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def lost(world):
+    """Records dropped or torn so far: each brings a rescan, which hides what else were missing."""
+    return (world.status().get("totals") or {}).get("lost", 0)
+
+
+def kill_and_compare(world, batches, kills):
+    seed = int(os.environ.get("MIRROR_SEED") or random.randrange(10**6))
+    print(f"MIRROR_SEED={seed} repeats this run")
+    dice = random.Random(seed)
+    world.sh(f"for i in $(seq {kills + AT_ONCE}); do mkdir own$i; touch own$i/f0 own$i/f1 "
+             "own$i/f2 own$i/f3; done")
+    for batch in range(batches):
+        world.flush()
+        victims = Victims(world, dice)
+        try:
+            victims.kill(kills)
+        finally:
+            victims.end()
+        world.flush(seconds=120)
+        found = world.differences()
+        assert not found, "\n".join([f"batch {batch}: the target differs:", *found[:20]])
+    print(f"{batches * kills} writers killed, target equal {batches} times, {lost(world)} torn")
+
+
+@pytest.fixture(params=["local", "sftp"])
+def world(request):
+    with World(target=request.param, copiers=2,
+               config={"delay": "200ms", "max_delay": "2s"}) as it:
+        yield it
+
+
+def test_writers_killed(world):
+    kill_and_compare(world, batches=2, kills=50)
+
+
+@pytest.mark.full
+def test_thousands_killed(world):
+    """MIRROR_KILLS: how many."""
+    kill_and_compare(world, batches=int(os.environ.get("MIRROR_KILLS", "3000")) // 100, kills=100)
