@@ -1,32 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asking /proc for a descriptor's path costs several times what the call itself may cost, and
- * programs that work below descriptors (rm, tar, cp) ask about the same few again and again.  So
- * a few answers are kept, each in a seqlock of its own: readers copy and look again, writers that
- * find it taken do without.  A killed writer leaves its slot odd for ever, which costs speed only.
+ * Asking the kernel for a path costs as much as the call itself may cost, and programs that work
+ * below directories (rm, tar, cp) ask about the same few again and again.  So a few answers are
+ * kept, each in a seqlock of its own: readers copy and look again, writers that find it taken do
+ * without.  A killed writer leaves its slot odd for ever, which costs speed only.
+ *
+ * An answer counts for the epoch that was read before the kernel was asked.  Closing a descriptor
+ * begins a new epoch for its slot, changing the working directory one for that: so an answer that
+ * another thread was still fetching meanwhile is never believed.
  */
 #include "directory.h"
 
 #include <asm/fcntl.h>
 #include <linux/fcntl.h>
+#include <linux/sched.h>
 
 #include "core/copy.h"
+#include "first-page.h"
 #include "record.h"
 #include "sandbox.h"
 
-#define SLOTS      8u
+#define SLOTS      16u /* of descriptors; behind them, that of the working directory */
 #define KEPT_BYTES 456u
 
 struct slot {
 	uint32_t sequence; /* odd: being written */
 	int dirfd;
-	uint64_t dev, ino;
+	uint32_t epoch;
+	uint64_t dev, ino; /* where that was asked, else 0 */
 	uint64_t renames;
 	size_t len;
 	char path[KEPT_BYTES];
 };
 
-static struct slot slots[SLOTS];
+/* What an answer must have been given for. */
+struct question {
+	struct slot *slot;
+	bool trusting;
+	int dirfd;
+	uint32_t epoch;
+	uint64_t dev, ino, renames;
+};
+
+static struct slot slots[SLOTS + 1];
+static FIRST_PAGE uint32_t epochs[SLOTS + 1];
+static FIRST_PAGE uint32_t moves; /* of the working directory, under way */
+static FIRST_PAGE bool strays;
 
 /* "/proc/self/fd/N" with its NUL; text has 32 bytes. */
 static void link_of(int fd, char *text)
@@ -57,23 +76,30 @@ size_t descriptor_path(int fd, char *to, size_t size_bytes)
 	return got <= 0 || (size_t)got == size_bytes || to[0] != '/' ? 0 : (size_t)got;
 }
 
-static size_t recall(
-	struct slot *slot, int dirfd, const struct file *file, uint64_t renames, char *to)
+static bool answers(const struct slot *slot, const struct question *question)
 {
+	bool same = question->trusting ? slot->epoch == question->epoch
+				       : slot->dev == question->dev && slot->ino == question->ino;
+	return same && slot->dirfd == question->dirfd && slot->renames == question->renames &&
+	       slot->len <= KEPT_BYTES;
+}
+
+static size_t recall(const struct question *question, char *to)
+{
+	const struct slot *slot = question->slot;
 	uint32_t before = __atomic_load_n(&slot->sequence, __ATOMIC_ACQUIRE);
 	size_t len = slot->len;
-	if ((before & 1) || slot->dirfd != dirfd || slot->dev != file->dev ||
-		slot->ino != file->ino || slot->renames != renames || len > KEPT_BYTES) {
+	if ((before & 1) || !answers(slot, question)) {
 		return 0;
 	}
-	(void)copy_bytes(to, slot->path, len);
+	(void)copy_bytes(to, slot->path, len <= KEPT_BYTES ? len : 0);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return __atomic_load_n(&slot->sequence, __ATOMIC_RELAXED) == before ? len : 0;
 }
 
-static void keep(struct slot *slot, int dirfd, const struct file *file, uint64_t renames,
-	const char *path, size_t len)
+static void keep(const struct question *question, const char *path, size_t len)
 {
+	struct slot *slot = question->slot;
 	uint32_t before = __atomic_load_n(&slot->sequence, __ATOMIC_RELAXED);
 	if (len > KEPT_BYTES || (before & 1) ||
 		!__atomic_compare_exchange_n(&slot->sequence, &before, before + 1, false,
@@ -81,13 +107,47 @@ static void keep(struct slot *slot, int dirfd, const struct file *file, uint64_t
 		return;
 	}
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	slot->dirfd = dirfd;
-	slot->dev = file->dev;
-	slot->ino = file->ino;
-	slot->renames = renames;
+	slot->dirfd = question->dirfd;
+	slot->epoch = question->epoch;
+	slot->dev = question->dev;
+	slot->ino = question->ino;
+	slot->renames = question->renames;
 	slot->len = len;
 	(void)copy_bytes(slot->path, path, len);
 	__atomic_store_n(&slot->sequence, before + 2, __ATOMIC_RELEASE);
+}
+
+void directory_forget(int fd)
+{
+	__atomic_fetch_add(&epochs[(unsigned)fd % SLOTS], 1, __ATOMIC_ACQ_REL);
+}
+
+void directory_moving(void)
+{
+	__atomic_fetch_add(&moves, 1, __ATOMIC_ACQ_REL);
+}
+
+void directory_moved(void)
+{
+	__atomic_fetch_add(&epochs[SLOTS], 1, __ATOMIC_ACQ_REL);
+	if (__atomic_load_n(&moves, __ATOMIC_RELAXED) > 0) {
+		__atomic_fetch_sub(&moves, 1, __ATOMIC_ACQ_REL);
+	}
+}
+
+void directory_strays(void)
+{
+	__atomic_store_n(&strays, true, __ATOMIC_RELAXED);
+}
+
+void directory_unshared(long flags)
+{
+	if (flags & CLONE_FS) {
+		directory_strays();
+	}
+	if (flags & CLONE_FILES) {
+		recorder_doubt();
+	}
 }
 
 static size_t working_directory(char *to, size_t size_bytes)
@@ -96,21 +156,37 @@ static size_t working_directory(char *to, size_t size_bytes)
 	return len > 1 && to[0] == '/' ? (size_t)len - 1 : 0;
 }
 
+static bool may_recall_working_directory(void)
+{
+	return recorder_trusts() && __atomic_load_n(&moves, __ATOMIC_ACQUIRE) == 0 &&
+	       !__atomic_load_n(&strays, __ATOMIC_RELAXED);
+}
+
 size_t directory_path(const struct journal_writer *writer, int dirfd, char *to, size_t size_bytes)
 {
-	struct file file;
-	if (dirfd == AT_FDCWD) {
+	bool working = dirfd == AT_FDCWD;
+	if (working && !may_recall_working_directory()) {
 		return working_directory(to, size_bytes);
 	}
-	if (!file_of(dirfd, &file)) {
-		return 0;
+	unsigned index = working ? SLOTS : (unsigned)dirfd % SLOTS;
+	struct question question = {.slot = &slots[index],
+		.trusting = working || recorder_trusts(),
+		.dirfd = dirfd,
+		.epoch = __atomic_load_n(&epochs[index], __ATOMIC_ACQUIRE),
+		.renames = journal_rename_count(writer)};
+	if (!question.trusting) {
+		struct file file;
+		if (!file_of(dirfd, &file)) {
+			return 0;
+		}
+		question.dev = file.dev;
+		question.ino = file.ino;
 	}
-	struct slot *slot = &slots[(unsigned)dirfd % SLOTS];
-	uint64_t renames = journal_rename_count(writer); /* before the kernel is asked */
-	size_t len = size_bytes < KEPT_BYTES ? 0 : recall(slot, dirfd, &file, renames, to);
+	size_t len = size_bytes < KEPT_BYTES ? 0 : recall(&question, to);
 	if (len == 0) {
-		len = descriptor_path(dirfd, to, size_bytes);
-		keep(slot, dirfd, &file, renames, to, len);
+		len = working ? working_directory(to, size_bytes)
+			      : descriptor_path(dirfd, to, size_bytes);
+		keep(&question, to, len);
 	}
 	return len;
 }

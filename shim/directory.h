@@ -15,8 +15,19 @@
 size_t descriptor_path(int fd, char *to, size_t size_bytes);
 
 /*
- * Of a directory that calls are relative to; AT_FDCWD is the working directory.  What was learnt
- * about a descriptor is used again while it names the same inode and nothing was renamed on this
- * node.
+ * Of a directory that calls are relative to; AT_FDCWD is the working directory.  What was learnt is
+ * used again until somebody says that it no longer holds, or something was renamed on this node;
+ * where recorder_trusts() says no, a descriptor must also still name the same inode, and the
+ * working directory is asked each time.
  */
 size_t directory_path(const struct journal_writer *writer, int dirfd, char *to, size_t size_bytes);
+
+/* fd is about to be closed, or was just opened. */
+void directory_forget(int fd);
+/* Around a call that may change the working directory; the second one alone where it has. */
+void directory_moving(void);
+void directory_moved(void);
+/* From now on it may change at any time. */
+void directory_strays(void);
+/* Threads will have a working directory, or descriptors, of their own: flags of unshare(). */
+void directory_unshared(long flags);

@@ -6,7 +6,9 @@
  *              └──────────close, stamp as at open──▶ CLOSE
  *
  * DIRTY from the start: streams, copies, what was inherited or mapped, and what open() itself has
- * created or cut.  A close is named only where no intent of this process told the name.
+ * created or cut.  OTHER is what was seen to be opened for reading, or to be no file of interest:
+ * closing and copying it asks the kernel nothing.  A close is named only where no intent of this
+ * process told the name.
  *
  * The child of vfork() shares the table with its parent but is another process: it is known by its
  * pid, neither believes the table nor writes to it.
@@ -19,26 +21,37 @@
 #include <linux/fcntl.h>
 #include <stddef.h>
 
+#include "directory.h"
 #include "first-page.h"
 #include "sandbox.h"
 
 BEHIND_FIRST_PAGE struct held held[HELD_MAX];
-static FIRST_PAGE unsigned held_end;   /* beyond the highest number ever held */
+static FIRST_PAGE unsigned held_end;   /* beyond the highest number that the table knows */
 static FIRST_PAGE uint32_t held_owner; /* the process whose table it is */
 
 #define INHERITED_MAX 64
 
-static bool is_writer(int fd)
+static bool is_writing(long flags)
 {
-	long flags = own_call(SYS_fcntl, fd, F_GETFL, 0);
 	return !raw_failed(flags) && (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
+}
+
+static bool is_regular(const struct file *file)
+{
+	return (file->mode & MODE_TYPE) == MODE_REGULAR;
+}
+
+/* On another device than the trees', too, ret is filled. */
+static bool is_file_of_interest(int fd, struct file *ret)
+{
+	*ret = (struct file){0};
+	return file_of(fd, ret) && is_regular(ret) && recorder_wants(ret->dev);
 }
 
 /* Whether fd is open for writing on a regular file of interest. */
 static bool is_of_interest(int fd, struct file *ret)
 {
-	return is_writer(fd) && file_of(fd, ret) && (ret->mode & MODE_TYPE) == MODE_REGULAR &&
-	       recorder_wants(ret->dev);
+	return is_writing(own_call(SYS_fcntl, fd, F_GETFL, 0)) && is_file_of_interest(fd, ret);
 }
 
 static bool is_mine(uint32_t pid)
@@ -46,19 +59,36 @@ static bool is_mine(uint32_t pid)
 	return pid == held_owner;
 }
 
+static enum held_state state_of(int fd)
+{
+	return (unsigned)fd < HELD_MAX ? (enum held_state)held[fd].state : HELD_UNKNOWN;
+}
+
+static bool is_held(int fd)
+{
+	return state_of(fd) >= HELD_CLEAN;
+}
+
 /* What is known of fd, if it is still the file that was meant. */
 static struct held *known(int fd, const struct file *file)
 {
-	struct held *it = (unsigned)fd < HELD_MAX ? &held[fd] : NULL;
-	return it && it->state != HELD_NOT && it->dev == file->dev && it->ino == file->ino ? it
-											   : NULL;
+	struct held *it = is_held(fd) ? &held[fd] : NULL;
+	return it && it->dev == file->dev && it->ino == file->ino ? it : NULL;
+}
+
+/* The same, believing the table, for what does not end an intent. */
+static struct held *believed(int fd)
+{
+	return is_held(fd) && recorder_trusts() && is_mine(recorder_pid()) ? &held[fd] : NULL;
 }
 
 /* The same, without asking again about what the table knows. */
 static bool is_held_or_of_interest(int fd, struct file *ret)
 {
-	bool maybe = (unsigned)fd < HELD_MAX && held[fd].state != HELD_NOT;
-	return (maybe && file_of(fd, ret) && known(fd, ret)) || is_of_interest(fd, ret);
+	if (state_of(fd) == HELD_OTHER && recorder_trusts()) {
+		return false;
+	}
+	return (is_held(fd) && file_of(fd, ret) && known(fd, ret)) || is_of_interest(fd, ret);
 }
 
 static void hold(int fd, const struct file *file, enum held_state state, bool recorded)
@@ -76,11 +106,40 @@ static void hold(int fd, const struct file *file, enum held_state state, bool re
 	}
 }
 
+/* In the memory of a parent that shares it with us, nothing is noted. */
+static void note_other(int fd)
+{
+	if ((unsigned)fd < HELD_MAX && recorder_trusts()) {
+		held[fd].state = HELD_OTHER;
+		if ((unsigned)fd >= held_end) {
+			held_end = (unsigned)fd + 1;
+		}
+	}
+}
+
+/* Of a file on a device of no interest nothing is noted: the reader may change its mind. */
+static void note_if_no_file(int fd, const struct file *file)
+{
+	if (file->mode != 0 && !is_regular(file)) {
+		note_other(fd);
+	}
+}
+
 static void let_go(int fd)
 {
+	directory_forget(fd);
 	if ((unsigned)fd < HELD_MAX) {
-		held[fd].state = HELD_NOT;
+		held[fd].state = HELD_UNKNOWN;
 	}
+}
+
+/* fd is what a call has just returned. */
+static void note_new(int fd)
+{
+	if (state_of(fd) != HELD_UNKNOWN && recorder_trusts()) {
+		recorder_doubt(); /* somebody closed it behind our back */
+	}
+	directory_forget(fd);
 }
 
 /* An intent of pid for fd as we see it, with its name.  Returns whether it was recorded. */
@@ -181,16 +240,24 @@ static void record_open(
 void observe_opened(struct event *event, int fd, int flags, enum channel channel)
 {
 	struct file file;
+	if (!recorder_configured || fd < 0) {
+		(void)event_finish(event, false, NULL);
+		return;
+	}
+	note_new(fd);
+	if (!opens_for_change(flags)) {
+		note_other(fd);
+		return;
+	}
 	if (!event->draft) {
 		return;
 	}
-	bool matters = fd >= 0 && file_of(fd, &file) && (file.mode & MODE_TYPE) == MODE_REGULAR &&
-		       recorder_wants(file.dev);
-	if (matters) {
+	if (is_file_of_interest(fd, &file)) {
 		record_open(event, fd, flags, channel, &file);
 	} else if (fd >= 0 && sandbox_closed) {
 		finish_blind(event);
 	} else {
+		note_if_no_file(fd, &file);
 		(void)event_finish(event, false, NULL);
 	}
 }
@@ -224,12 +291,20 @@ void observe_closing(struct closing *closing, int fd, enum channel channel)
 	struct file file;
 	closing->record.kind = RECORD_NONE;
 	closing->event.draft = NULL;
-	closing->fd = fd;
-	if (!recorder_configured || fd < 0 || !is_held_or_of_interest(fd, &file)) {
+	if (!recorder_configured || fd < 0) {
 		return;
 	}
-	uint32_t pid = recorder_pid();
-	const struct held *it = is_mine(pid) ? known(fd, &file) : NULL;
+	bool matters = is_held_or_of_interest(fd, &file);
+	uint32_t pid = matters || !recorder_trusts() ? recorder_pid() : held_owner;
+	const struct held *it = matters && is_mine(pid) ? known(fd, &file) : NULL;
+	struct held was = it ? *it : (struct held){.state = HELD_UNKNOWN};
+	if (is_mine(pid)) {
+		let_go(fd); /* now: behind the call, the number may be another thread's */
+	}
+	if (!matters) {
+		return;
+	}
+	it = it ? &was : NULL;
 	bool dirty = !it || it->state == HELD_DIRTY || it->stamp != file.stamp ||
 		     channel == CHANNEL_STREAM;
 	if (!it || !it->recorded) {
@@ -252,13 +327,17 @@ void observe_closed(struct closing *closing, bool closed)
 	if (closing->record.kind == RECORD_NONE) {
 		return;
 	}
-	if (closed && is_mine(closing->record.pid)) {
-		let_go(closing->fd);
-	}
 	if (closing->event.draft) {
 		(void)event_finish(&closing->event, closed, &closing->record);
 	} else if (closed) {
 		(void)record_append(&closing->record);
+	}
+}
+
+void observe_directory_closing(int fd)
+{
+	if (fd >= 0 && recorder_trusts()) {
+		let_go(fd);
 	}
 }
 
@@ -273,10 +352,10 @@ void observe_range_closed(unsigned first, unsigned last)
 			.fd = (int)fd,
 			.dev = it->dev,
 			.ino = it->ino};
-		if (it->state != HELD_NOT) {
-			it->state = HELD_NOT;
+		if (it->state >= HELD_CLEAN) {
 			(void)record_append(&record);
 		}
+		let_go((int)fd);
 	}
 }
 
@@ -285,8 +364,16 @@ void observe_range_closed(unsigned first, unsigned last)
 static void take_inherited(int fd)
 {
 	struct file file;
-	if (is_of_interest(fd, &file)) {
+	long flags = own_call(SYS_fcntl, fd, F_GETFL, 0);
+	if (raw_failed(flags)) {
+		return;
+	}
+	if (!is_writing(flags)) {
+		note_other(fd);
+	} else if (is_file_of_interest(fd, &file)) {
 		hold(fd, &file, HELD_DIRTY, record_inherit(held_owner, fd, RECORD_INHERIT, &file));
+	} else {
+		note_if_no_file(fd, &file);
 	}
 }
 
@@ -318,10 +405,33 @@ static bool record_copy(uint32_t pid, int copy, const struct file *file, bool na
 	return record_append(&record) == 0;
 }
 
-void observe_copied(int fd, int copy)
+/* A copy of what the table has with its name: it has to be told, but nothing asked. */
+static void copy_held(struct held *it, int copy)
+{
+	struct record record = {.kind = RECORD_INHERIT,
+		.flags = RECORD_HAS_INODE,
+		.pid = held_owner,
+		.fd = copy,
+		.dev = it->dev,
+		.ino = it->ino};
+	const struct file file = {.dev = it->dev, .ino = it->ino, .stamp = it->stamp};
+	it->state = HELD_DIRTY;
+	hold(copy, &file, HELD_DIRTY, record_append(&record) == 0);
+}
+
+static void copy_unknown(int fd, int copy)
 {
 	struct file file;
-	if (!recorder_configured || copy < 0 || copy == fd || !is_of_interest(copy, &file)) {
+	long flags = own_call(SYS_fcntl, copy, F_GETFL, 0);
+	if (raw_failed(flags)) {
+		return;
+	}
+	if (!is_writing(flags)) {
+		note_other(copy);
+		return;
+	}
+	if (!is_file_of_interest(copy, &file)) {
+		note_if_no_file(copy, &file);
 		return;
 	}
 	uint32_t pid = recorder_pid();
@@ -332,6 +442,22 @@ void observe_copied(int fd, int copy)
 	}
 	if (it) {
 		it->state = HELD_DIRTY;
+	}
+}
+
+void observe_copied(int fd, int copy)
+{
+	if (!recorder_configured || copy < 0 || copy == fd) {
+		return;
+	}
+	note_new(copy);
+	struct held *it = believed(fd);
+	if (state_of(fd) == HELD_OTHER && recorder_trusts()) {
+		note_other(copy);
+	} else if (it && it->recorded) {
+		copy_held(it, copy);
+	} else {
+		copy_unknown(fd, copy);
 	}
 }
 
@@ -356,7 +482,7 @@ void observe_mapped(int fd)
 void observe_all_mapped(void)
 {
 	for (unsigned fd = 0; fd < held_end; fd++) {
-		if (held[fd].state != HELD_NOT) {
+		if (is_held((int)fd)) {
 			observe_mapped((int)fd);
 		}
 	}
@@ -368,8 +494,9 @@ void observe_forked(void)
 {
 	struct file file;
 	held_owner = recorder_pid();
+	directory_moved(); /* daemon() goes to the root */
 	for (unsigned fd = 0; fd < held_end; fd++) {
-		if (held[fd].state == HELD_NOT) {
+		if (!is_held((int)fd)) {
 			continue;
 		}
 		if (!is_of_interest((int)fd, &file)) {
@@ -384,7 +511,7 @@ void observe_forked(void)
 /* Whether the table has fd, and it stays open over exec. */
 static bool outlasts_exec(unsigned fd)
 {
-	long flags = held[fd].state == HELD_NOT ? -EBADF : own_call(SYS_fcntl, fd, F_GETFD, 0);
+	long flags = is_held((int)fd) ? own_call(SYS_fcntl, fd, F_GETFD, 0) : -EBADF;
 	return !raw_failed(flags) && !(flags & FD_CLOEXEC);
 }
 
@@ -470,6 +597,11 @@ void observe_changing(struct event *event, int fd)
 {
 	struct file file;
 	event->draft = NULL;
+	struct held *certain = recorder_configured ? believed(fd) : NULL;
+	if (certain && certain->recorded) {
+		observe_touch(fd);
+		return;
+	}
 	if (!recorder_configured || !file_of(fd, &file) || !recorder_wants(file.dev)) {
 		return;
 	}

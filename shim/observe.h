@@ -2,10 +2,14 @@
 /*
  * What this process does to files through descriptors.
  *
- * A table by number tells which descriptors are open for writing on files of interest, and whether
- * content may have changed.  It only ever saves work: an entry counts while fstat says the same
- * inode, everything it does not know is assumed changed and named by the kernel, so that entries
- * made stale by calls that nobody sees (raw system calls, the child of vfork()) lose nothing.
+ * A table by number tells which descriptors are open for writing on files of interest, which are of
+ * none, and whether content may have changed.  It only ever saves work: everything it does not know
+ * is asked from the kernel, assumed changed, and named by the kernel.
+ *
+ * It is believed while all that opens and closes passes by us.  A call that returns a number which
+ * the table has as taken proves the contrary, and somebody else in our memory (the child of
+ * vfork()) makes it likely: from then on it is doubted, and an entry counts while fstat says the
+ * same inode. What ends an intent is verified in any case.
  *
  * Intents go into the journal before the program gets the descriptor.
  */
@@ -36,10 +40,11 @@ void observe_opened(struct event *event, int fd, int flags, enum channel channel
 struct closing {
 	struct event event;   /* has names where nobody has told them yet */
 	struct record record; /* kind NONE: nothing to tell */
-	int fd;
 };
 void observe_closing(struct closing *closing, int fd, enum channel channel);
 void observe_closed(struct closing *closing, bool closed);
+/* fd, a directory's, is about to be closed. */
+void observe_directory_closing(int fd);
 /* Behind a call that closed all of first to last. */
 void observe_range_closed(unsigned first, unsigned last);
 
@@ -79,9 +84,10 @@ void observe_changing(struct event *event, int fd);
 #define HELD_MAX 1024u
 
 enum held_state {
-	HELD_NOT,   /* not for writing, not of interest, or not known */
-	HELD_CLEAN, /* open for writing; nothing written since */
-	HELD_DIRTY, /* written, or that cannot be told */
+	HELD_UNKNOWN, /* free, or nothing is known */
+	HELD_OTHER,   /* not for writing, or not of interest */
+	HELD_CLEAN,   /* open for writing; nothing written since */
+	HELD_DIRTY,   /* written, or that cannot be told */
 };
 
 struct held {

@@ -44,7 +44,7 @@ static FIRST_PAGE struct {
 	int (*clock)(int, long *);
 	uint64_t retry_ns;
 	uint32_t appended;
-	bool pid_uncertain;
+	bool pid_uncertain, doubted;
 	uint8_t job_len, program_len;
 	char program[16];
 	char job[64];
@@ -171,6 +171,17 @@ uint32_t recorder_pid(void)
 void recorder_pid_uncertain(void)
 {
 	__atomic_store_n(&self.pid_uncertain, true, __ATOMIC_RELAXED);
+}
+
+bool recorder_trusts(void)
+{
+	return !__atomic_load_n(&self.pid_uncertain, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&self.doubted, __ATOMIC_RELAXED);
+}
+
+void recorder_doubt(void)
+{
+	__atomic_store_n(&self.doubted, true, __ATOMIC_RELAXED);
 }
 
 static uint32_t *page_wiped_on_fork(void)

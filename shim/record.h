@@ -58,6 +58,13 @@ uint32_t recorder_pid(void);
 /* From now on others may run in our memory. */
 void recorder_pid_uncertain(void);
 
+/*
+ * Whether what was learnt about descriptors and the working directory may be believed without a
+ * look: nobody else runs in our memory, and nothing has shown that some come and go unseen.
+ */
+bool recorder_trusts(void);
+void recorder_doubt(void);
+
 /* Appends a record without names; fills time, pid where 0, program and job.  0 when it is in. */
 int record_append(struct record *record);
 

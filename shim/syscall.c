@@ -14,6 +14,7 @@
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 
+#include "directory.h"
 #include "observe.h"
 #include "readable.h"
 #include "sandbox.h"
@@ -98,7 +99,8 @@ STUB(syscall)
 	BEHIND(fcntl, copies(v[1]) ? observe_copied((int)v[0], (int)result) : (void)0)             \
 	BEHIND(open_by_handle_at, observe_copied(-1, (int)result))                                 \
 	BEHIND(pidfd_getfd, observe_copied(-1, (int)result))                                       \
-	BEHIND(close_range, v[2] ? (void)0 : observe_range_closed((unsigned)v[0], (unsigned)v[1])) \
+	BEHIND(close_range,                                                                        \
+		v[2] ? recorder_doubt() : observe_range_closed((unsigned)v[0], (unsigned)v[1]))    \
 	BEHIND(mmap, is_shared(v[3]) ? observe_mapped((int)v[4]) : (void)0)                        \
 	BEHIND(io_uring_register, brings_files(v[1]) ? observe_all_mapped() : (void)0)             \
 	EXEC(execve, AT_FDCWD, v[0], v[1], v[2], 0)                                                \
@@ -148,6 +150,15 @@ STUB(syscall)
 	SYS_clone:                                                                                 \
 	case SYS_clone3
 #endif
+
+/* What relative names start from. */
+#define MOVING_NUMBERS                                                                             \
+	SYS_chdir:                                                                                 \
+	case SYS_fchdir:                                                                           \
+	case SYS_chroot:                                                                           \
+	case SYS_setns:                                                                            \
+	case SYS_unshare:                                                                          \
+	case SYS_pivot_root
 
 /* struct open_how begins with the flags; a wrong pointer is the kernel's to complain about. */
 static long flags_of_how(long how)
@@ -252,6 +263,17 @@ static long seen_descriptor(long number, const long *v)
 	return result;
 }
 
+static long seen_moving(long number, const long *v)
+{
+	if (number == SYS_unshare) {
+		directory_unshared(v[0]);
+	}
+	directory_moving();
+	long result = real(number, v);
+	directory_moved();
+	return result;
+}
+
 static long seen_filter(long number, const long *v)
 {
 	bool by_prctl = number == SYS_prctl;
@@ -315,6 +337,8 @@ static long seen(long number, long a, long b, long c, long d, long e, long f)
 	case SYS_prctl:
 	case SYS_seccomp:
 		return seen_filter(number, v);
+	case MOVING_NUMBERS:
+		return seen_moving(number, v);
 		/* clang-format on */
 	default:
 		return seen_descriptor(number, v);
@@ -338,7 +362,7 @@ void *stub_syscall(long number)
 		ROWS OLD_ROWS
 			/* clang-format on */
 			case SYS_linkat : case SYS_prctl : case SYS_seccomp
-		    : case DESCRIPTOR_NUMBERS : return (void *)seen;
+		    : case DESCRIPTOR_NUMBERS : case MOVING_NUMBERS : return (void *)seen;
 	case FORK_NUMBERS:
 		recorder_pid_uncertain();
 		return real_or_absent(CALL_syscall);

@@ -4,7 +4,9 @@
 
 #include <linux/mman.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 
+#include "directory.h"
 #include "observe.h"
 
 /* Linux frees the number whatever else goes wrong. */
@@ -25,6 +27,9 @@ int close_range(unsigned first, unsigned last, int flags)
 {
 	int result = CALL_REAL(
 		close_range, (first, last, flags), (int)RAW(close_range, first, last, flags));
+	if (flags & CLOSE_RANGE_UNSHARE) {
+		directory_unshared(CLONE_FILES);
+	}
 	if (result == 0 && !(flags & CLOSE_RANGE_CLOEXEC)) {
 		observe_range_closed(first, last);
 	}

@@ -51,8 +51,8 @@ static int flags_of(const char *mode)
 		int flags = flags_of(mode);                                                        \
 		observe_opening(&event, flags, AT_FDCWD, path);                                    \
 		FILE *stream = CALL_REAL(name, (path, mode), NONE_AT_ALL);                         \
-		observe_opened(                                                                    \
-			&event, event.draft ? descriptor_of(stream) : -1, flags, CHANNEL_STREAM);  \
+		observe_opened(&event, recorder_configured ? descriptor_of(stream) : -1, flags,    \
+			CHANNEL_STREAM);                                                           \
 		return stream;                                                                     \
 	}
 FOPEN(fopen)

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from conftest import program
+
 SHELLS = ["bash", "dash"]
 
 REDIRECTIONS = {
@@ -149,3 +151,16 @@ def test_fakeroot(journal, work):
     got = journal.run(["fakeroot", "sh", "-c", "echo x > f; chown 0:0 f; mv f g; stat -c %u g"], work)
     assert (got.returncode, got.stdout) == (0, b"0\n")
     assert journal.model().told(work / "g")
+
+
+def test_what_was_learnt_is_forgotten_in_time(journal, work):
+    done = journal.run([program("trust"), str(work)], work)
+    assert (done.returncode, done.stderr) == (0, b"")
+    model = journal.model()
+    for name in ("a/chdir-1", "b/chdir-2", "a/chdir-3", "chdir-4", "a/dirfd-1", "b/dirfd-2",
+                 "a/dirfd-3", "b/dirfd-4", "a/walk-1", "b/walk-2", "walk-3", "thread-0",
+                 "b/thread-1", "thread-2", "unseen-2"):
+        assert model.kinds(work / name)[-1:] != [] and model.told(work / name), name
+    for name in ("a/dirfd-1", "b/dirfd-2", "a/dirfd-3", "b/dirfd-4", "a/walk-1", "b/walk-2"):
+        assert "unlink" in model.kinds(work / name), name
+    assert model.kinds(work / "unseen-2") == ["open", "close"], "the second one named by its close"
