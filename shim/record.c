@@ -30,9 +30,11 @@
 #include "sandbox.h"
 #include "summon.h"
 
-#define RETRY_NS  UINT64_C(5000000000)
-#define RING_SIZE (UINT64_C(16) << 20) /* of one made here: some milliseconds */
-#define NAME_MAX_ 4096u
+#define RETRY_NS UINT64_C(5000000000)
+/* Of one made here: where the list says nothing, and at most, for it takes its time. */
+#define RING_SIZE      (UINT64_C(16) << 20)
+#define RING_SIZE_MOST (UINT64_C(64) << 20)
+#define NAME_MAX_      4096u
 
 #define SETTLED 8u /* records */
 
@@ -246,6 +248,17 @@ static bool is_of_no_use(int r)
 	return r == -ENOENT || r == -EACCES || r == -EROFS || r == -ENOTDIR || r == -EPERM;
 }
 
+/* The list may begin with the size of a ring that is made here. */
+static uint64_t ring_size(void)
+{
+	uint64_t size = 0;
+	const char *digit = self.places;
+	for (; *digit >= '0' && *digit <= '9' && size <= RING_SIZE_MOST; digit++) {
+		size = size * 10 + (uint64_t)(*digit - '0');
+	}
+	return size == 0 ? RING_SIZE : size < RING_SIZE_MOST ? size : RING_SIZE_MOST;
+}
+
 /* The first ring, in the place that a poster would take. */
 static const char *attach_first(struct journal_writer *writer)
 {
@@ -253,7 +266,7 @@ static const char *attach_first(struct journal_writer *writer)
 		if (*place != '/' || !summon_is_possible(place)) {
 			continue;
 		}
-		int r = journal_first(place, RING_SIZE);
+		int r = journal_first(place, ring_size());
 		if (r == 0 && journal_attach(writer, place) == 0) {
 			return place;
 		}

@@ -3,8 +3,8 @@
  * From a call to a record in the journal.
  *
  * The journal is the first usable directory of $MIRROR_JOURNAL (absolute, colon-separated, `%h` is
- * the host's name), attached when the first thing happens that matters.  Without one, everything
- * here does nothing.  Nothing blocks, allocates, or touches errno; all is safe in signal handlers,
+ * the host's name; a number in front is the size of one made here), attached when the first thing
+ * happens that matters.  Without one, everything here does nothing.  Nothing blocks, allocates, or touches errno; all is safe in signal handlers,
  * threads, and in the child of vfork().
  *
  * An event is a record with names, made around a call:

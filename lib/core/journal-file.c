@@ -147,8 +147,7 @@ static const char *header_fault(const struct journal_ring *ring, uint64_t bytes)
 	if (ring->magic != RING_MAGIC) {
 		return "not a ring of this version";
 	}
-	if (size < RING_SIZE_MIN || size > RING_SIZE_MAX || (size & (size - 1)) ||
-		ring->drafts != ring_drafts_for(size) ||
+	if (!ring_size_is_valid(size) || ring->drafts != ring_drafts_for(size) ||
 		bytes != ring_file_bytes(size, ring->drafts)) {
 		return "its size is not what its header says";
 	}
@@ -323,12 +322,6 @@ static void start_reading(struct journal *journal)
 	journal_release(journal, journal->cursor);
 }
 
-static bool valid_size(uint64_t size_bytes)
-{
-	return size_bytes >= RING_SIZE_MIN && size_bytes <= RING_SIZE_MAX &&
-	       (size_bytes & (size_bytes - 1)) == 0;
-}
-
 /* Takes over the ring that is there, or makes the first one, or replaces a damaged one. */
 static int open_ring(struct journal *journal, uint64_t size_bytes, struct why *why)
 {
@@ -381,11 +374,12 @@ int journal_create(
 	if (!journal) {
 		return why_error(why, -ENOMEM, "out of memory");
 	}
-	int r = valid_size(size_bytes) ? open_for_reading(journal, directory, size_bytes, why)
-				       : why_error(why, -EINVAL,
-						 "a journal of %llu bytes; expected a power of "
-						 "two, 64 KiB to 4 GiB",
-						 (unsigned long long)size_bytes);
+	int r = ring_size_is_valid(size_bytes)
+			? open_for_reading(journal, directory, size_bytes, why)
+			: why_error(why, -EINVAL,
+				  "a journal of %llu bytes; expected a power of "
+				  "two, 64 KiB to 4 GiB",
+				  (unsigned long long)size_bytes);
 	if (r < 0) {
 		journal_destroy(journal);
 		return r;

@@ -105,7 +105,7 @@ static int make_ring(int dir, uint64_t size_bytes)
 int journal_first(const char *directory, uint64_t size_bytes)
 {
 	uint64_t ignored;
-	int r = make_directories(directory);
+	int r = ring_size_is_valid(size_bytes) ? make_directories(directory) : -EINVAL;
 	if (r < 0) {
 		return r;
 	}

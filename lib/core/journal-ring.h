@@ -143,6 +143,12 @@ static inline uint64_t ring_file_bytes(uint64_t size_bytes, uint64_t drafts)
 	return RING_HEADER + drafts * sizeof(struct journal_draft) + size_bytes + RING_SLACK;
 }
 
+static inline bool ring_size_is_valid(uint64_t size_bytes)
+{
+	return size_bytes >= RING_SIZE_MIN && size_bytes <= RING_SIZE_MAX &&
+	       (size_bytes & (size_bytes - 1)) == 0;
+}
+
 /* One draft for each 128 KiB of ring, so that drafts are an eighth of it. */
 static inline uint64_t ring_drafts_for(uint64_t size_bytes)
 {

@@ -54,8 +54,8 @@ static bool ring_fits(const struct journal_ring *ring, uint64_t file_bytes, uint
 {
 	uint64_t size = LOAD(ring->size_bytes);
 	*ret_size = size;
-	return ring->magic == RING_MAGIC && size >= RING_SIZE_MIN && size <= RING_SIZE_MAX &&
-	       (size & (size - 1)) == 0 && ring->drafts == ring_drafts_for(size) &&
+	return ring->magic == RING_MAGIC && ring_size_is_valid(size) &&
+	       ring->drafts == ring_drafts_for(size) &&
 	       file_bytes == ring_file_bytes(size, ring_drafts_for(size)) &&
 	       LOAD(ring->retired) == 0;
 }

@@ -115,10 +115,9 @@ char *place_journal(const struct config *config, size_t index)
 char *place_journal_list(const struct config *config)
 {
 	CLEANUP(buf_finish) struct buf list = BUF_EMPTY;
+	buf_printf(&list, "%llu", (unsigned long long)config->journal_size_bytes);
 	for (size_t i = 0; config->journal[i]; i++) {
-		if (i) {
-			buf_add_char(&list, ':');
-		}
+		buf_add_char(&list, ':');
 		add_journal(&list, config, i, false);
 	}
 	return list.failed ? NULL : buf_steal(&list);

@@ -21,7 +21,7 @@ char *place_state(const char *mirror, const char *name);
 int place_make(const char *directory, struct why *why);
 /* "<place>/treemirror-<uid>/<mirror>" for one of config->journal; %h in a place is this host. */
 char *place_journal(const struct config *config, size_t index);
-/* All of them joined by ':' for MIRROR_JOURNAL (%h kept for the shim to fill in). */
+/* The size and all of them joined by ':' for MIRROR_JOURNAL (%h kept for the shim to fill in). */
 char *place_journal_list(const struct config *config);
 /* A program of ours, next to the running one; and the shim library. */
 char *place_program(const char *name);

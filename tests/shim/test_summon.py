@@ -132,6 +132,15 @@ def test_first_events_are_not_lost(node):
     assert "later" in node.shown()
 
 
+@pytest.mark.parametrize("size, made", [("1048576", 1 << 20), ("1000000000", 64 << 20),
+                                        ("0", 16 << 20)])
+def test_the_list_says_how_large(node, size, made):
+    node.run("sh", "-c", "echo 1 > first", MIRROR_JOURNAL=f"{size}:{node.journal}")
+    drafts = made >> 17
+    assert (node.journal / "ring").stat().st_size == 4096 + drafts * 16384 + made + 32768
+    assert "first" in node.shown()
+
+
 def test_one_for_many(node):
     running = [node.start(program("guest"), f"f{i}") for i in range(20)]
     said = {it.communicate(timeout=60)[0] for it in running}

@@ -424,6 +424,7 @@ static void a_writer_makes_the_first_ring(void **state)
 	struct record record = sample("/early"), got;
 	uint64_t now_ns = UINT64_C(1000000000000);
 	(void)state;
+	assert_int_equal(journal_first(directory, SIZE + 1), -EINVAL);
 	assert_int_equal(journal_first(directory, SIZE), 0);
 	attach(&writer);
 	assert_int_equal(journal_append(&writer, &record), 0);

@@ -61,7 +61,8 @@ static void directories_of_the_user(void **state)
 static void journals(void **state)
 {
 	char *places[] = {(char *)"/dev/shm", (char *)"/fs/journals/%h/%h", NULL};
-	struct config config = {.mirror = (char *)"demo", .journal = places};
+	struct config config = {
+		.mirror = (char *)"demo", .journal = places, .journal_size_bytes = 65536};
 	char expected[1024];
 	(void)state;
 	(void)snprintf(
@@ -71,7 +72,7 @@ static void journals(void **state)
 		place_host(), place_host(), (unsigned)getuid());
 	text_is(place_journal(&config, 1), expected);
 	(void)snprintf(expected, sizeof(expected),
-		"/dev/shm/treemirror-%u/demo:/fs/journals/%%h/%%h/treemirror-%u/demo",
+		"65536:/dev/shm/treemirror-%u/demo:/fs/journals/%%h/%%h/treemirror-%u/demo",
 		(unsigned)getuid(), (unsigned)getuid());
 	text_is(place_journal_list(&config), expected);
 }
