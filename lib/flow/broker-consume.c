@@ -35,7 +35,8 @@ struct broker_consumer {
 	broker_deliver_fn deliver;
 	loop_fn lost;
 	void *arg;
-	bool paused, ready; /* ready: the broker has agreed since the last connect */
+	bool paused;
+	bool begun, ready; /* since the last connect: asked for, agreed to by the broker */
 
 	struct open_delivery *slots;
 	uint32_t free_slot, first_slot, last_slot;
@@ -205,6 +206,7 @@ static void send_consume(struct broker_consumer *consumer)
 static void send_setup(struct broker_consumer *consumer)
 {
 	struct carrier *carrier = consumer->broker->consume.carrier;
+	consumer->begun = true;
 	amqp_channel_open_t open = {.out_of_band = amqp_empty_bytes};
 	amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)consumer->prefetch};
 	carrier_send(carrier, consumer->channel, AMQP_CHANNEL_OPEN_METHOD, &open);
@@ -217,11 +219,19 @@ static void send_setup(struct broker_consumer *consumer)
 	}
 }
 
-/* The link is up when every consumer that is not paused has been agreed to. */
+/*
+ * One consumer after the other, in the order in which they were made: channels know no order among
+ * themselves, and who hears answers first must not miss any.  The link is up when every consumer
+ * that is not paused has been agreed to.
+ */
 static void check_up(struct broker *broker)
 {
 	for (unsigned i = 1; i <= broker->consumer_count; i++) {
-		if (!broker->consumers[i]->ready) {
+		struct broker_consumer *consumer = broker->consumers[i];
+		if (!consumer->begun) {
+			send_setup(consumer);
+		}
+		if (!consumer->ready) {
 			return;
 		}
 	}
@@ -234,9 +244,6 @@ static void on_opened(void *arg)
 {
 	struct broker *broker = arg;
 	broker->logged_in = true;
-	for (unsigned i = 1; i <= broker->consumer_count; i++) {
-		send_setup(broker->consumers[i]);
-	}
 	check_up(broker);
 }
 
@@ -385,7 +392,7 @@ int broker_consume(struct broker *broker, const char *queue, const char *const *
 	consumer->channel = (uint16_t)++broker->consumer_count;
 	broker->consumers[consumer->channel] = consumer;
 	if (broker->logged_in) {
-		send_setup(consumer);
+		check_up(broker);
 	}
 	*ret = STEAL(consumer);
 	return 0;
@@ -396,7 +403,7 @@ void broker_consumer_pause(struct broker_consumer *consumer)
 	amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes("treemirror")};
 	if (!consumer->paused) {
 		consumer->paused = true;
-		if (consumer->broker->logged_in) {
+		if (consumer->begun) {
 			carrier_send(consumer->broker->consume.carrier, consumer->channel,
 				AMQP_BASIC_CANCEL_METHOD, &cancel);
 		}
@@ -407,7 +414,7 @@ void broker_consumer_resume(struct broker_consumer *consumer)
 {
 	if (consumer->paused) {
 		consumer->paused = false;
-		if (consumer->broker->logged_in) {
+		if (consumer->begun) {
 			send_consume(consumer);
 		}
 	}
@@ -427,7 +434,7 @@ void consumers_reset(struct broker *broker)
 	for (unsigned i = 1; i <= broker->consumer_count; i++) {
 		struct broker_consumer *consumer = broker->consumers[i];
 		bool was_ready = consumer->ready;
-		consumer->ready = false;
+		consumer->begun = consumer->ready = false;
 		slots_clear(consumer);
 		if (was_ready && consumer->lost) {
 			consumer->lost(consumer->arg);

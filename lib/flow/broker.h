@@ -91,7 +91,9 @@ struct broker_consumer;
 /*
  * Takes messages from a queue, at most `prefetch` unsettled at once.  queue NULL: a queue of our
  * own (exclusive, gone with the connection) bound to each of the exchanges with key "#" (declared
- * again at each reconnect).  The queue and exchanges must exist.  `lost` may be NULL.
+ * again at each reconnect).  The queue and exchanges must exist.  Consumers begin in the order in
+ * which they were made, each when the broker has agreed to the one before: nothing is delivered
+ * to a later one that an earlier one could miss the answer to.  `lost` may be NULL.
  */
 int broker_consume(struct broker *broker, const char *queue, const char *const *exchanges,
 	size_t exchange_count, unsigned prefetch, broker_deliver_fn deliver, loop_fn lost,

@@ -282,6 +282,13 @@ void loop_timer_stop(struct loop_timer *timer)
 	timer->deadline_ns = CLOCK_NEVER;
 }
 
+void loop_stop_timers(struct loop *loop)
+{
+	while (loop->timer_count > 0) {
+		loop_timer_stop(loop->heap[0]);
+	}
+}
+
 static void run_timers(struct loop *loop)
 {
 	uint64_t now = clock_now();

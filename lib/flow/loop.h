@@ -41,6 +41,8 @@ void loop_timer_init(struct loop_timer *timer, struct loop *loop, loop_fn fn, vo
 /* Returns 0 or -ENOMEM. */
 int loop_timer_set(struct loop_timer *timer, uint64_t deadline_ns);
 void loop_timer_stop(struct loop_timer *timer);
+/* All of them: before what they lie in is freed. */
+void loop_stop_timers(struct loop *loop);
 
 /* Runs fn once, soon, from the loop (never from within this call).  Returns 0 or -ENOMEM. */
 int loop_defer(struct loop *loop, loop_fn fn, void *arg);

@@ -396,6 +396,9 @@ static int start(struct running *run)
 static void finish(struct running *run)
 {
 	struct service *service = &run->service;
+	if (service->loop) {
+		loop_stop_timers(service->loop);
+	}
 	if (service->state && run->stage->finish) {
 		run->stage->finish(service);
 	}
