@@ -23,6 +23,7 @@
 #include <stddef.h>
 
 #include "core/copy.h"
+#include "core/job.h"
 #include "directory.h"
 #include "first-page.h"
 #include "readable.h"
@@ -49,7 +50,7 @@ static FIRST_PAGE struct {
 	bool pid_uncertain, doubted;
 	uint8_t job_len, program_len;
 	char program[16];
-	char job[64];
+	char job[JOB_BYTES];
 	char places[1024]; /* NUL between them, two at the end */
 } self;
 
@@ -90,33 +91,19 @@ static void copy_places(const char *list)
 	self.places[used] = self.places[used + 1] = '\0';
 }
 
-/* The first of jobs that is there; best is the number of the one that was found before. */
-static size_t note_job(const char *entry, size_t best)
-{
-	static const char jobs[][16] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"};
-	for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && i < best; i++) {
-		const char *job = value_if(entry, jobs[i]);
-		if (job && *job) {
-			for (self.job_len = 0; *job && self.job_len < sizeof(self.job) - 1; job++) {
-				self.job[self.job_len++] = *job;
-			}
-			return i;
-		}
-	}
-	return best;
-}
-
 /* One walk: a batch job's environment is long. */
 void recorder_start(char *const *environment)
 {
+	struct job_variables job = {0};
 	const char *list = NULL;
-	for (size_t job = SIZE_MAX; *environment; environment++) {
+	for (; *environment; environment++) {
 		const char *value = value_if(*environment, "MIRROR_JOURNAL");
 		list = !list && value && *value ? value : list;
-		job = note_job(*environment, job);
+		job_note(&job, *environment);
 		summon_note(*environment);
 	}
 	if (list) {
+		self.job_len = (uint8_t)job_name(&job, self.job);
 		copy_places(list);
 		recorder_configured = true;
 	}

@@ -115,6 +115,8 @@ static int write_note(struct ledger *ledger, const struct note *note, struct why
 		return ledger_barrier_begin(ledger, note, why);
 	case NOTE_MARKER:
 		return ledger_barrier_answered(ledger, note, why);
+	case NOTE_UNSEEN:
+		return ledger_unseen(ledger, note, why);
 	case NOTE_FORGET:
 		return ledger_forget(ledger, note->host, why);
 	default:

@@ -37,6 +37,8 @@ static const struct row rows[] = {
 	{"changes", "changes published", COUNTER, AT(changes)},
 	{"coalesced", "repeats that were dropped or merged", COUNTER, AT(coalesced)},
 	{"lost", "journal records lost; each loss is followed by a rescan", COUNTER, AT(lost)},
+	{"unseen_programs", "programs run that no shim is in", COUNTER, AT(unseen)},
+	{"unseen_found", "changes found where such programs ran", COUNTER, AT(found)},
 	{"files", "files made or changed at the target", COUNTER, AT(work.files)},
 	{"directories", "directories made or changed", COUNTER, AT(work.directories)},
 	{"links", "hard and symbolic links made", COUNTER, AT(work.links)},

@@ -12,6 +12,8 @@ static void spread_totals(const int64_t *totals, struct ledger_summary *ret)
 	ret->changes = (uint64_t)totals[TOTAL_CHANGES];
 	ret->coalesced = (uint64_t)(totals[TOTAL_REPEATS] + totals[TOTAL_MERGED]);
 	ret->lost = (uint64_t)totals[TOTAL_LOST];
+	ret->unseen = (uint64_t)totals[TOTAL_UNSEEN];
+	ret->found = (uint64_t)totals[TOTAL_FOUND];
 	ret->last_done_ns = (uint64_t)totals[TOTAL_LAST_DONE];
 	for (unsigned i = 0; i < RECEIPT_STATUS_COUNT; i++) {
 		ret->by_status[i] = (uint64_t)totals[TOTAL_STATUS + i];
@@ -169,6 +171,28 @@ int ledger_each_share(struct ledger *ledger, const char *by,
 			*work_field(&share.work, i) = (uint64_t)column_int(row, 2 + (int)i);
 		}
 		if ((r = fn(arg, &share))) {
+			sqlite3_reset(row);
+			return r;
+		}
+	}
+	return r < 0 ? r : 0;
+}
+
+int ledger_each_job(struct ledger *ledger, unsigned limit,
+	int (*fn)(void *arg, const struct ledger_job *job), void *arg, struct why *why)
+{
+	sqlite3_stmt *row;
+	int r = sql_first(ledger, why, &row, SQL_JOB_EACH, "i", (int64_t)limit);
+	for (; r == 0; r = sql_next(ledger, why, row)) {
+		struct ledger_job job = {.id = column_span(row, 0),
+			.orders = (uint64_t)column_int(row, 1),
+			.unseen = (uint64_t)column_int(row, 2 + WORK_COUNT),
+			.found = (uint64_t)column_int(row, 3 + WORK_COUNT),
+			.last_ns = (uint64_t)column_int(row, 4 + WORK_COUNT)};
+		for (unsigned i = 0; i < WORK_COUNT; i++) {
+			*work_field(&job.work, i) = (uint64_t)column_int(row, 2 + (int)i);
+		}
+		if ((r = fn(arg, &job))) {
 			sqlite3_reset(row);
 			return r;
 		}

@@ -9,8 +9,13 @@
 
 #include "core/cleanup.h"
 
-#define LEDGER_VERSION 1
+#define LEDGER_VERSION 2
 #define LEDGER_BUSY_MS 5000
+
+/* Since version 2. */
+#define UNSEEN                                                                                     \
+	"CREATE TABLE unseen(job BLOB PRIMARY KEY, programs INTEGER, found INTEGER,"               \
+	" at_ns INTEGER) WITHOUT ROWID;"
 
 static const char schema[] =
 	"CREATE TABLE totals(total INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
@@ -38,7 +43,7 @@ static const char schema[] =
 	"CREATE TABLE barriers(source INTEGER, number INTEGER, begun_ns INTEGER, asked_ns INTEGER,"
 	" reply BLOB, job BLOB, rank INTEGER, PRIMARY KEY(source, number)) WITHOUT ROWID;"
 	"CREATE TABLE expected(source INTEGER, number INTEGER, host BLOB, instance INTEGER,"
-	" answered INTEGER, PRIMARY KEY(source, number, host, instance)) WITHOUT ROWID;";
+	" answered INTEGER, PRIMARY KEY(source, number, host, instance)) WITHOUT ROWID;" UNSEEN;
 
 static const char *const texts[SQL_COUNT] = {
 #define SQL(name, text) [SQL_##name] = text,
@@ -237,12 +242,12 @@ static int execute(struct ledger *ledger, const char *text, struct why *why)
 	return code == SQLITE_OK ? 0 : sql_error(ledger, code, why, "prepare");
 }
 
-static int make_tables(struct ledger *ledger, struct why *why)
+static int make_tables(struct ledger *ledger, const char *tables, struct why *why)
 {
 	char version[64];
 	snprintf(version, sizeof(version), "PRAGMA user_version = %d; COMMIT", LEDGER_VERSION);
 	int r = execute(ledger, "BEGIN IMMEDIATE", why);
-	r = r < 0 ? r : execute(ledger, schema, why);
+	r = r < 0 ? r : execute(ledger, tables, why);
 	return r < 0 ? r : execute(ledger, version, why);
 }
 
@@ -258,8 +263,10 @@ static int prepare(struct ledger *ledger, bool writer, struct why *why)
 		return r;
 	}
 	if (version == 0) {
-		r = writer ? make_tables(ledger, why)
+		r = writer ? make_tables(ledger, schema, why)
 			   : why_error(why, -ENOENT, "there is no ledger yet");
+	} else if (version == 1 && writer) {
+		r = make_tables(ledger, UNSEEN, why);
 	} else if (version != LEDGER_VERSION) {
 		r = why_error(why, -EINVAL, "ledger %s: version %d, expected %d",
 			sqlite3_db_filename(ledger->db, "main"), version, LEDGER_VERSION);

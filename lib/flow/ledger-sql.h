@@ -22,6 +22,8 @@ enum total {
 	TOTAL_REPEATS,
 	TOTAL_LOST,
 	TOTAL_LAST_DONE, /* wall time */
+	TOTAL_UNSEEN,    /* programs */
+	TOTAL_FOUND,     /* what had changed where they ran */
 	TOTAL_STATUS = 10,
 	TOTAL_WORK = 20,
 	TOTAL_LAG = 40,

@@ -322,6 +322,24 @@ int ledger_settled(
 	return r < 0 ? r : count_work(ledger, receipt, tree, why);
 }
 
+/* --- what nobody told of ------------------------------------------------------------------ */
+
+int ledger_unseen(struct ledger *ledger, const struct note *note, struct why *why)
+{
+	int r = sql_run(ledger, why, SQL_RECENT_SETTLED, "dii", note->id, (int64_t)note->time_ns,
+		(int64_t)ledger->now_ns);
+	if (r < 0 || sqlite3_changes(ledger->db) == 0) {
+		return r; /* counted before */
+	}
+	total_add(ledger, TOTAL_UNSEEN, note->programs);
+	total_add(ledger, TOTAL_FOUND, note->found);
+	return note->job.len == 0
+		       ? 0
+		       : sql_run(ledger, why, SQL_UNSEEN_ADD, "biii", note->job,
+				 (int64_t)note->programs, (int64_t)note->found,
+				 (int64_t)ledger->now_ns);
+}
+
 /* --- daemons ------------------------------------------------------------------------------ */
 
 /* Counters of a process begin at zero with it; what it did before stays counted. */
@@ -393,5 +411,6 @@ int ledger_sweep(struct ledger *ledger, struct why *why)
 			    ago(ledger, REMEMBERED_NS) / INT64_C(1000000000));
 	r = r < 0 ? r : sql_run(ledger, why, SQL_EXPECTED_SWEEP, "");
 	r = r < 0 ? r : sql_run(ledger, why, SQL_SHARE_SWEEP, "i", ago(ledger, 30 * DAY_NS));
+	r = r < 0 ? r : sql_run(ledger, why, SQL_UNSEEN_SWEEP, "i", ago(ledger, 30 * DAY_NS));
 	return r < 0 ? r : sql_run(ledger, why, SQL_DAEMON_SWEEP, "i", ago(ledger, 7 * DAY_NS));
 }

@@ -47,6 +47,8 @@ int ledger_shared(struct ledger *ledger, struct ident id, struct ident into, str
 int ledger_settled(
 	struct ledger *ledger, const struct receipt *receipt, struct span tree, struct why *why);
 int ledger_beat(struct ledger *ledger, const struct note *note, struct why *why);
+/* NOTE_UNSEEN: programs that no shim is in. */
+int ledger_unseen(struct ledger *ledger, const struct note *note, struct why *why);
 int ledger_forget(struct ledger *ledger, struct span host, struct why *why);
 
 /*
@@ -89,6 +91,8 @@ struct ledger_summary {
 	uint64_t changes;      /* changes seen, ever */
 	uint64_t coalesced;    /* dropped as repeats by posters + merged by winnows, ever */
 	uint64_t lost;         /* records lost, ever */
+	uint64_t unseen;       /* programs run that no shim is in, ever */
+	uint64_t found;        /* changes found where they ran, ever */
 	uint64_t orders;       /* receipts counted, ever: done + retry + failed + dropped */
 	uint64_t by_status[RECEIPT_STATUS_COUNT];
 	struct receipt_work work;                    /* ever */
@@ -122,6 +126,17 @@ struct ledger_share {
 };
 int ledger_each_share(struct ledger *ledger, const char *by,
 	int (*fn)(void *arg, const struct ledger_share *share), void *arg, struct why *why);
+
+/* Batch jobs, the one first of which something was done last; at most limit. */
+struct ledger_job {
+	struct span id;
+	uint64_t orders;
+	struct receipt_work work;
+	uint64_t unseen, found; /* as in the summary */
+	uint64_t last_ns;       /* wall time of what was counted last */
+};
+int ledger_each_job(struct ledger *ledger, unsigned limit,
+	int (*fn)(void *arg, const struct ledger_job *job), void *arg, struct why *why);
 
 /* Open obligations, oldest first, at most limit. */
 int ledger_each_open(struct ledger *ledger, unsigned limit,

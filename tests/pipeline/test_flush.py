@@ -136,3 +136,34 @@ def test_without_a_running_mirror(world):
     assert done.stderr.strip()
     world.start()
     world.flush()
+
+
+def jobs_of(world):
+    return {it["job"]: it for it in world.status()["jobs"]}
+
+
+def test_of_one_job(here, world):
+    """One job's changes are flushed while another's cannot be; both are counted by job."""
+    def job(script, **variables):
+        subprocess.run(["bash", "-c", script], cwd=here.source, check=True,
+                       env={**world.shim_environment(), **variables})
+    job("mkdir d; echo > d/f", PBS_JOBID="1.server")
+    world.flush()
+    copiers = world.kill("copier", 19)
+    try:
+        job("echo 2 > d/f", LSB_JOBID="2")
+        world.must("flush", "--now", "--job", "1.server", "--timeout", "60s")
+        done = world.mirrorctl("flush", "--now", "--job", "2", "--timeout", "3s")
+        assert done.returncode == 75, (done.stdout, done.stderr)
+    finally:
+        world.kill("copier", 18)
+    world.must("flush", "--now", "--job", "2", "--timeout", "60s")
+    array = {"SLURM_JOB_ID": "31", "SLURM_ARRAY_JOB_ID": "30", "SLURM_ARRAY_TASK_ID": "4"}
+    job("echo 3 > d/g", **array)
+    done = world.mirrorctl("flush", "--now", "--job", "31", "--timeout", "60s",
+                           env={**world.environment, **array})
+    assert done.returncode == 0 and here.read("d/g") == b"3\n"
+    jobs = jobs_of(world)
+    assert jobs["1.server"]["work"]["files"] == 1 and jobs["2"]["work"]["files"] == 1
+    assert "30_4" in jobs and "31" not in jobs
+    assert "30_4" in world.must("status")

@@ -100,3 +100,19 @@ def test_the_poster_is_killed_meanwhile(here, world):
     world.wait_ready()
     arrives(here)
     assert here.read("b") == b"alone\n"
+
+
+def test_counted_by_job(here, world):
+    subprocess.run(["bash", "-c", f"{ALONE} write a write b; {ALONE} write c"], cwd=here.source,
+                   env={**world.shim_environment(), "SLURM_JOB_ID": "4711"}, check=True)
+    arrives(here)
+
+    def counted():
+        jobs = {it["job"]: it for it in world.status()["jobs"]}
+        it = jobs.get("4711", {})
+        return it.get("unseen_programs") == 2 and it.get("unseen_found") == 3
+    wait_until(counted, 30, "the figures")
+    status = world.status()
+    assert status["totals"]["unseen_programs"] >= 2 and status["totals"]["unseen_found"] >= 3
+    text = world.must("status")
+    assert "unseen" in text and "(3 files found)" in text

@@ -94,6 +94,24 @@ def test_records_carry_what_the_writer_saw(journal, work):
     assert before <= close["time_ns"] <= time.time_ns()
 
 
+@pytest.mark.parametrize("environment, job", [
+    ({"SLURM_JOB_ID": "4711"}, "4711"),
+    ({"SLURM_JOB_ID": "4713", "SLURM_ARRAY_JOB_ID": "4712", "SLURM_ARRAY_TASK_ID": "9"}, "4712_9"),
+    ({"PBS_JOBID": "815[3].server"}, "815[3].server"),
+    ({"LSB_JOBID": "99", "LSB_JOBINDEX": "0"}, "99"),
+    ({"LSB_JOBID": "99", "LSB_JOBINDEX": "7"}, "99[7]"),
+    ({"FLUX_JOB_ID": "f23Xy"}, "f23Xy"),
+    ({"FLUX_JOB_ID": "f23Xy", "PBS_JOBID": "8", "SLURM_JOB_ID": "4711"}, "4711"),
+    ({"MIRROR_JOB": "night run/\xe9", "SLURM_JOB_ID": "4711"}, "night run/\xe9"),
+    ({"MIRROR_JOB": "", "SLURM_JOB_ID": "", "PBS_JOBID": "8"}, "8"),
+    ({"MIRROR_JOB": "x" * 100}, "x" * 63),
+    ({}, ""),
+])
+def test_batch_jobs(journal, work, environment, job):
+    journal.run("echo > f; mv f g", work, shell="bash", **environment)
+    assert {r.get("job", "") for r in journal.take()} == {job}
+
+
 def test_other_devices_are_not_recorded(journal, work):
     journal.command("devices", str(os.stat("/proc").st_dev))
     journal.run("echo x > f; cat f; mv f g", work, shell="bash")

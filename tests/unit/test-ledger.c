@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/cleanup.h"
 #include "core/clock.h"
 #include "flow/ledger.h"
 
@@ -375,6 +376,65 @@ static void shares_and_restarts(void **state)
 	assert_int_equal(summary(b).captured, 18);
 }
 
+static void unseen(struct bench *b, uint64_t number, const char *job, uint64_t found)
+{
+	struct note note = {.kind = NOTE_UNSEEN,
+		.id = {7, number},
+		.job = span_str(job),
+		.programs = 1,
+		.found = found,
+		.time_ns = b->now};
+	assert_int_equal(ledger_unseen(b->ledger, &note, NULL), 0);
+}
+
+static int add_job(void *arg, const struct ledger_job *job)
+{
+	buf_printf(arg, "%.*s %u %u/%u ", SPAN_ARG(job->id), (unsigned)job->orders,
+		(unsigned)job->unseen, (unsigned)job->found);
+	return 0;
+}
+
+static void unseen_work_is_counted_once(void **state)
+{
+	struct bench *b = *state;
+	CLEANUP(buf_finish) struct buf jobs = BUF_EMPTY;
+	saw_job(b, 1, 0, "j1");
+	settled(b, 1, RECEIPT_DONE);
+	unseen(b, 1, "", 3);
+	unseen(b, 1, "", 3);
+	b->now += S;
+	commit(b);
+	unseen(b, 2, "only-unseen", 4);
+	unseen(b, 3, "only-unseen", 0);
+	assert_int_equal(summary(b).unseen, 3);
+	assert_int_equal(summary(b).found, 7);
+	assert_int_equal(ledger_each_job(b->ledger, 9, add_job, &jobs, NULL), 0);
+	assert_non_null(strstr(jobs.data, "only-unseen 0 2/4 "));
+	assert_int_equal(strncmp(jobs.data, "only", 4), 0); /* the latest */
+	buf_clear(&jobs);
+	assert_int_equal(ledger_each_job(b->ledger, 1, add_job, &jobs, NULL), 0);
+	assert_string_equal(jobs.data, "only-unseen 0 2/4 ");
+}
+
+/* What the version before this one has left. */
+static void an_older_ledger_goes_on(void **state)
+{
+	struct bench *b = *state;
+	char command[256];
+	saw(b, 1, 0);
+	assert_int_equal(ledger_commit(b->ledger, NULL), 0);
+	ledger_close(b->ledger);
+	b->ledger = NULL;
+	sprintf(command, "/usr/bin/python3 -c \"import sqlite3; d = sqlite3.connect('%s');"
+			 " d.executescript('DROP TABLE unseen; PRAGMA user_version = 1')\"",
+		b->file);
+	assert_int_equal(system(command), 0);
+	open_ledger(b);
+	unseen(b, 1, "j", 1);
+	assert_int_equal(summary(b).open, 1);
+	assert_int_equal(summary(b).found, 1);
+}
+
 static void forgets_what_is_old(void **state)
 {
 	struct bench *b = *state;
@@ -442,6 +502,8 @@ int main(void)
 		TEST(a_note_may_open_again),
 		TEST(a_job_waits_for_its_own),
 		TEST(shares_and_restarts),
+		TEST(unseen_work_is_counted_once),
+		TEST(an_older_ledger_goes_on),
 		TEST(forgets_what_is_old),
 		TEST(what_is_committed_survives_a_kill),
 		TEST(rolling_back_forgets_the_transaction),

@@ -10,11 +10,13 @@
  * never for less.  The tally forgets a barrier that nobody asks about, so the note is repeated.
  */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "control.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
+#include "core/job.h"
 #include "core/log.h"
 #include "flow/place.h"
 #include "gather.h"
@@ -42,9 +44,24 @@ struct flush {
 	struct why why;
 };
 
+/* Within a task of an array, its number alone means the task: what shims call it is longer. */
+static const char *job_meant(const char *given, char *name)
+{
+	struct job_variables seen = {0};
+	bool own = false;
+	for (char **entry = environ; given && *entry; entry++) {
+		job_note(&seen, *entry);
+	}
+	for (int i = 0; i < JOB_VARIABLE_COUNT && given; i++) {
+		own = own || (seen.values[i] && strcmp(seen.values[i], given) == 0);
+	}
+	return own && job_name(&seen, name) ? name : given;
+}
+
 static int flush_ask(struct flush *flush)
 {
-	const char *job = command_value(flush->command, "job");
+	char name[JOB_BYTES];
+	const char *job = job_meant(command_value(flush->command, "job"), name);
 	struct note note = {
 		.kind = NOTE_FLUSH,
 		.flush = flush->id,

@@ -372,6 +372,19 @@ static int see_open(void *arg, struct span path, uint64_t time_ns, enum change_o
 	return 1; /* the oldest is enough */
 }
 
+static int see_job(void *arg, const struct ledger_job *job)
+{
+	struct view *view = arg;
+	struct job_view *it = &view->jobs[view->job_count++];
+	log_escape(job->id, it->id, sizeof(it->id));
+	it->orders = job->orders;
+	it->unseen = job->unseen;
+	it->found = job->found;
+	it->last_ns = job->last_ns;
+	it->work = job->work;
+	return 0;
+}
+
 static void see_ledger(struct view *view)
 {
 	struct ledger *ledger = NULL;
@@ -388,6 +401,7 @@ static void see_ledger(struct view *view)
 		view->has_ledger = true;
 		(void)ledger_each_open(ledger, 1, see_open, view, &why);
 		r = ledger_each_daemon(ledger, see_beat, view, &why);
+		r = r < 0 ? r : ledger_each_job(ledger, JOBS_MAX, see_job, view, &why);
 	}
 	if (r < 0) {
 		add_problem(view, "ledger: %s", why.text);

@@ -33,6 +33,14 @@ struct queue_view {
 };
 #define QUEUES_MAX 96
 
+/* A batch job's figures; id is escaped. */
+struct job_view {
+	char id[160];
+	uint64_t orders, unseen, found, last_ns;
+	struct receipt_work work;
+};
+#define JOBS_MAX 64
+
 #define PROBLEMS_MAX 32
 
 struct view {
@@ -45,6 +53,8 @@ struct view {
 	bool has_ledger, has_queues;
 	struct queue_view queues[QUEUES_MAX];
 	size_t queue_count;
+	struct job_view jobs[JOBS_MAX]; /* the latest */
+	size_t job_count;
 	uint64_t journal_bytes;    /* not read yet, of all places */
 	uint64_t journal_since_ns; /* wall time of the first of them */
 	uint64_t journal_dropped;

@@ -99,12 +99,27 @@ static json_t *totals(const struct view *view)
 	if (!view->has_ledger) {
 		return json_null();
 	}
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "captured",
-		number(sum->captured), "changes", number(sum->changes), "coalesced",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"captured", number(sum->captured), "unseen_programs", number(sum->unseen),
+		"unseen_found", number(sum->found), "changes", number(sum->changes), "coalesced",
 		number(sum->coalesced), "lost", number(sum->lost), "orders", number(sum->orders),
 		"by_status", by_status(sum), "work", work(&sum->work), "lag", lag(sum),
 		"files_per_minute", number(sum->files_per_minute), "bytes_per_minute",
 		number(sum->bytes_per_minute), "last_done", moment(sum->last_done_ns));
+}
+
+static json_t *jobs(const struct view *view)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < view->job_count; i++) {
+		const struct job_view *job = &view->jobs[i];
+		json_array_append_new(list,
+			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", control_text(job->id),
+				"orders", number(job->orders), "work", work(&job->work),
+				"unseen_programs", number(job->unseen), "unseen_found",
+				number(job->found), "last", moment(job->last_ns)));
+	}
+	return list;
 }
 
 static json_t *journal(const struct view *view)
@@ -121,7 +136,7 @@ int status_json(const struct view *view, FILE *out)
 	CLEANUP(control_drop)
 	json_t *object = json_pack(
 		"{s:s, s:s, s:i, s:o, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s,"
-		" s:b, s:i, s:O?, s:o, s:o, s:o, s:o, s:o}",
+		" s:b, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"answer", judge_name(verdict->answer), "words", verdict->words, "exit",
 		verdict->exit_status, "lag_seconds", seconds(verdict->lag_ns), "mirror",
 		view->config->mirror, "host", place_host(), "time", moment(view->now_ns), "running",
@@ -130,7 +145,8 @@ int status_json(const struct view *view, FILE *out)
 		number(facts->dirty), "oldest", moment(facts->oldest_ns), "oldest_path",
 		view->oldest_path, "rescan", facts->rescan, "posters_gone", (int)view->gone,
 		"supervisor", view->supervisor, "stages", stages(view), "queues", queues(view),
-		"journal", journal(view), "totals", totals(view), "problems", problems(view));
+		"journal", journal(view), "totals", totals(view), "jobs", jobs(view), "problems",
+		problems(view));
 	if (!object || json_dumpf(object, out, JSON_COMPACT) < 0) {
 		return -EIO;
 	}

@@ -9,7 +9,8 @@
 #include "term.h"
 #include "units.h"
 
-#define LABEL 11
+#define LABEL      11
+#define JOBS_SHOWN 5 /* the latest; --json has more */
 
 static void print_answer(const struct view *view, FILE *out)
 {
@@ -97,6 +98,11 @@ static void print_problems(const struct view *view, FILE *out)
 	}
 }
 
+static const char *plural(uint64_t count, const char *one, const char *many)
+{
+	return count == 1 ? one : many;
+}
+
 /* "3 files, 1 rename" */
 static void print_work(const struct receipt_work *work, FILE *out)
 {
@@ -111,15 +117,35 @@ static void print_work(const struct receipt_work *work, FILE *out)
 		{work->removals, "removal", "removals"},
 	};
 	const char *comma = "";
-	(void)fprintf(out, "%-*s ", LABEL, "mirrored");
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		if (parts[i].count) {
 			(void)fprintf(out, "%s%s %s", comma, units_count(parts[i].count),
-				parts[i].count == 1 ? parts[i].one : parts[i].many);
+				plural(parts[i].count, parts[i].one, parts[i].many));
 			comma = ", ";
 		}
 	}
-	(void)fprintf(out, "%s\n", comma[0] ? "" : "nothing yet");
+	(void)fputs(comma[0] ? "" : "nothing yet", out);
+}
+
+/* "3 programs (12 files found)" */
+static void print_unseen(uint64_t programs, uint64_t found, FILE *out)
+{
+	(void)fprintf(out, "%s %s", units_count(programs), plural(programs, "program", "programs"));
+	(void)fprintf(out, " (%s %s found)", units_count(found), plural(found, "file", "files"));
+}
+
+static void print_jobs(const struct view *view, FILE *out)
+{
+	for (size_t i = 0; i < view->job_count && i < JOBS_SHOWN; i++) {
+		const struct job_view *job = &view->jobs[i];
+		(void)fprintf(out, "%-*s %s: ", LABEL, i ? "" : "jobs", job->id);
+		print_work(&job->work, out);
+		if (job->unseen) {
+			(void)fputs("; unseen ", out);
+			print_unseen(job->unseen, job->found, out);
+		}
+		(void)fputc('\n', out);
+	}
 }
 
 /* Within which time so many in a hundred orders were done. */
@@ -182,11 +208,19 @@ static void print_totals(const struct view *view, FILE *out)
 	const struct ledger_summary *sum = &view->sum;
 	(void)fprintf(out, "\n%-*s %s records; %s changes, %s coalesced\n", LABEL, "captured",
 		units_count(sum->captured), units_count(sum->changes), units_count(sum->coalesced));
+	(void)fprintf(out, "%-*s ", LABEL, "mirrored");
 	print_work(&sum->work, out);
+	(void)fputc('\n', out);
+	if (sum->unseen) {
+		(void)fprintf(out, "%-*s ", LABEL, "unseen");
+		print_unseen(sum->unseen, sum->found, out);
+		(void)fputc('\n', out);
+	}
 	(void)fprintf(out, "%-*s %s moved, %s saved\n", LABEL, "bytes",
 		units_bytes(sum->work.bytes), units_bytes(sum->work.bytes_saved));
 	print_lag(sum, out);
 	print_owed(view, out);
+	print_jobs(view, out);
 }
 
 void status_text(const struct view *view, const struct view *before, FILE *out)
