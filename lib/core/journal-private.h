@@ -20,7 +20,8 @@ struct journal {
 		uint64_t position;
 		uint32_t pid;
 		uint64_t started;
-	} stuck; /* the claim that reading waits for, as first seen */
+		uint64_t since_ns; /* clock_now() when it was first seen, or seen to be stopped */
+	} stuck;                   /* the claim that reading waits for, as first seen */
 };
 
 /* The living reader's pid, or 0. */

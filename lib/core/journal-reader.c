@@ -7,9 +7,12 @@
  * the sum the bytes.  A record whose structure is good and whose sum is not is lost alone and
  * counted as a drop; a structure that is not ends reading with -EBADMSG.
  *
- * A claimed record is torn only when its owner is dead.  A living owner is waited for, however
- * long (it may be stopped): to free what it may still write would damage what comes after.  Pids
- * are used again, so an owner that began after the claim counts as dead too.
+ * A claimed record is torn only when its owner is dead.  A living owner is waited for: to free what
+ * it may still write would damage what comes after.  Pids are used again, so an owner that began
+ * after the claim counts as dead too.  But a process can live on and never complete its record: a
+ * signal handler jumped out of the append, or another thread called exec.  After a minute, where it
+ * is not stopped, the ring is given up as if it were damaged, and whoever still writes into it
+ * harms nobody.
  */
 #include "core/journal-private.h"
 
@@ -21,8 +24,9 @@
 #include "core/clock.h"
 #include "core/pid.h"
 
-#define POSITION_F "position %" PRIu64
-#define SLACK_NS   (2 * CLOCK_S) /* of start times by the wall clock */
+#define PATIENCE_NS (60 * CLOCK_S)
+#define POSITION_F  "position %" PRIu64
+#define SLACK_NS    (2 * CLOCK_S) /* of start times by the wall clock */
 
 /* ---- who lives --------------------------------------------------------------------------- */
 
@@ -52,10 +56,25 @@ static bool owner_is_dead(struct journal *journal, uint64_t position, uint64_t w
 		journal->stuck.position = position;
 		journal->stuck.pid = pid;
 		journal->stuck.started = started;
+		journal->stuck.since_ns = clock_now();
 	}
 	uint64_t before_ns = claimed_before_ns(journal, position, word_units(word));
 	return (started != 0 && journal->stuck.started != started) ||
 	       (before_ns != 0 && pid_started_ns(pid) > before_ns + SLACK_NS);
+}
+
+/* The owner of the claim that reading waits for lives, and will not complete it. */
+static bool is_given_up(struct journal *journal)
+{
+	uint64_t now_ns = clock_now();
+	if (now_ns < journal->stuck.since_ns + PATIENCE_NS) {
+		return false;
+	}
+	if (pid_is_stopped(journal->stuck.pid)) {
+		journal->stuck.since_ns = now_ns;
+		return false;
+	}
+	return !journal->peeking;
 }
 
 /* ---- decoding ---------------------------------------------------------------------------- */
@@ -201,7 +220,13 @@ static int look(
 	}
 	if (word_state(word) == RING_CLAIMED) {
 		if (!owner_is_dead(journal, at, word)) {
-			return JOURNAL_EMPTY;
+			return is_given_up(journal)
+				       ? why_error(why, -EBADMSG,
+						 "journal damaged at " POSITION_F
+						 ": process %" PRIu32
+						 " lives and does not complete its record",
+						 at, word_pid(word))
+				       : JOURNAL_EMPTY;
 		}
 		word = LOAD(*(uint64_t *)ring_at(
 			ring, journal->size_bytes, at)); /* it may have committed before it died */

@@ -318,7 +318,7 @@ int journal_append(struct journal_writer *writer, const struct record *record)
 	if (record->kind == RECORD_RENAME || record->kind == RECORD_EXCHANGE) {
 		ADD(ring->renames, 1);
 	}
-	return 0;
+	return LOAD(ring->retired) ? -ESTALE : 0; /* meanwhile: nobody may read it here */
 }
 
 bool journal_wants_device(const struct journal_writer *writer, uint64_t dev)

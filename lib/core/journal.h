@@ -213,7 +213,8 @@ void journal_destroy(struct journal *journal);
 /*
  * The next record behind the last one returned.  Torn records of dead writers are passed over
  * (and counted); one that a live writer is still filling ends the reading for now.
- * Returns 0, JOURNAL_EMPTY, or -EBADMSG (the ring is damaged; words say where).
+ * Returns 0, JOURNAL_EMPTY, or -EBADMSG (the ring is damaged, or a living writer has not completed
+ * its record for a minute; words say where).
  */
 int journal_next(struct journal *journal, struct record *ret, struct why *why);
 /*

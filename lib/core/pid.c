@@ -46,6 +46,13 @@ bool pid_is_gone(uint32_t pid)
 	return state && is_over(state);
 }
 
+bool pid_is_stopped(uint32_t pid)
+{
+	char text[STAT_BYTES];
+	const char *state = read_state(pid, text);
+	return state && (state[0] == 'T' || state[0] == 't');
+}
+
 uint64_t pid_started_ticks(uint32_t pid)
 {
 	char text[STAT_BYTES];

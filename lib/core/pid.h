@@ -11,6 +11,8 @@
 
 /* It executes nothing any more: gone, or a zombie.  Where /proc tells nothing, kill() decides. */
 bool pid_is_gone(uint32_t pid);
+/* Stopped by a signal or a debugger: it may go on one day. */
+bool pid_is_stopped(uint32_t pid);
 /* Began at this tick since boot, to be compared; 0: gone, or not known. */
 uint64_t pid_started_ticks(uint32_t pid);
 /* The same by the wall clock, exact to some hundredths of a second; 0: gone, or not known. */

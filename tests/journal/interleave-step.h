@@ -4,3 +4,6 @@
 
 void interleave_step(void);
 #define ATOMIC_STEP() interleave_step()
+
+/* Time stands still. */
+#define clock_now interleave_now

@@ -15,7 +15,7 @@
 
 #include "core/cleanup.h"
 #include "core/clock.h"
-#include "core/journal-ring.h"
+#include "core/journal-private.h"
 #include "core/why.h"
 
 #define SIZE (UINT64_C(64) << 10)
@@ -303,6 +303,31 @@ static void a_living_writer_is_waited_for(void **state)
 	assert_int_equal(journal_append(&writer, &put), 0);
 	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
 	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+	journal_destroy(journal);
+}
+
+/* A handler jumped out of the append, or another thread called exec: it lives, and never will. */
+static void one_that_never_completes_is_given_up(void **state)
+{
+	struct journal *journal = create();
+	struct journal_writer writer;
+	struct journal_facts facts;
+	struct record got, put = sample("behind");
+	(void)state;
+	attach(&writer);
+	claim_only();
+	put.time_ns = clock_wall();
+	assert_int_equal(journal_append(&writer, &put), 0);
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+	journal->stuck.since_ns -= 59 * CLOCK_S;
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+	journal->stuck.since_ns -= 2 * CLOCK_S;
+	assert_int_equal(journal_next(journal, &got, &why), -EBADMSG);
+	assert_non_null(strstr(why.text, "does not complete"));
+	assert_int_equal(journal_renew(journal, &why), 0);
+	journal_facts(journal, &facts);
+	assert_int_equal(facts.dropped, 1);
+	assert_int_equal(journal_append(&writer, &put), -ESTALE);
 	journal_destroy(journal);
 }
 
@@ -656,6 +681,7 @@ int main(void)
 		CASE(too_long_is_a_drop),
 		CASE(torn_records_are_passed_over),
 		CASE(a_living_writer_is_waited_for),
+		CASE(one_that_never_completes_is_given_up),
 		CASE(a_pid_used_again_is_dead),
 		CASE(drafts_of_the_dead_are_records),
 		CASE(a_draft_of_a_pid_used_again_is_a_record),
