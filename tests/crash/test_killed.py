@@ -86,7 +86,7 @@ def kill_and_compare(world, batches, kills):
             victims.kill(kills)
         finally:
             victims.end()
-        world.flush(seconds=120)
+        world.flush(seconds=300)
         found = world.differences()
         assert not found, "\n".join([f"batch {batch}: the target differs:", *found[:20]])
     print(f"{batches * kills} writers killed, target equal {batches} times, {lost(world)} torn")

@@ -69,11 +69,11 @@ static void pause_a_little(void)
 	}
 }
 
-/* One of the last few is kept open, the one before it closed, sometimes. */
+/* Some are kept open, to the end or until their place is taken. */
 static void keep(int fd)
 {
 	int *place = &held[below(HELD_MAX)];
-	if (*place > 2 && below(2)) {
+	if (*place > 2) {
 		close(*place);
 	}
 	*place = fd;
@@ -137,7 +137,7 @@ static void stream(void)
 	if (below(3) == 0) {
 		(void)fflush(file);
 	}
-	if (*place && below(2)) {
+	if (*place) {
 		(void)fclose(*place);
 	}
 	*place = file;
