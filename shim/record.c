@@ -22,8 +22,10 @@
 #include <linux/utsname.h>
 #include <stddef.h>
 
+#include "aside.h"
 #include "core/copy.h"
 #include "core/job.h"
+#include "core/raw.h"
 #include "directory.h"
 #include "first-page.h"
 #include "readable.h"
@@ -219,11 +221,49 @@ static const char *next_place(const char *place)
 	return place + 1;
 }
 
+struct attempt {
+	struct journal_writer writer;
+	const char *place;
+	int result;
+	_Alignas(16) char stack[ASIDE_STACK_BYTES];
+};
+
+static void attempt(void *argument)
+{
+	struct attempt *it = (struct attempt *)argument;
+	raw_call(SYS_close, 0); /* of our own descriptors here; the program keeps its */
+	it->result = journal_attach(&it->writer, it->place);
+}
+
+/* Where the program has used up its descriptors: a child that shares our memory maps the ring. */
+static int attach_aside(struct journal_writer *writer, const char *place)
+{
+	long map = own_call(SYS_mmap, 0, sizeof(struct attempt), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (raw_failed(map)) {
+		return (int)map;
+	}
+	struct attempt *it = (struct attempt *)map; // NOLINT(performance-no-int-to-ptr)
+	it->place = place;
+	it->result = -EAGAIN;
+	aside_run(attempt, it, it->stack);
+	int r = it->result;
+	*writer = it->writer;
+	own_call(SYS_munmap, map, sizeof(struct attempt));
+	return r;
+}
+
+static int attach_at(struct journal_writer *writer, const char *place)
+{
+	int r = journal_attach(writer, place);
+	return r == -EMFILE && aside_is_safe() ? attach_aside(writer, place) : r;
+}
+
 /* Returns the place, or NULL. */
 static const char *attach_any(struct journal_writer *writer)
 {
 	for (const char *place = self.places; *place; place = next_place(place)) {
-		if (*place == '/' && journal_attach(writer, place) == 0) {
+		if (*place == '/' && attach_at(writer, place) == 0) {
 			return place;
 		}
 	}

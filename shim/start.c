@@ -13,6 +13,7 @@
  *   readable.[ch]  whether a pointer that the program gave can be followed
  *   sandbox.[ch]   filters that the program puts on itself: nothing is called that may kill it
  *   summon.[ch]    starting this node's poster where none lives
+ *   aside.[ch]     doing something in a child that the program does not notice
  *   directory.[ch] paths that only the kernel knows
  *   bytes.c        what compilers call without being asked
  *

@@ -3,11 +3,7 @@
  *   program ──clone──▶ first ──clone──▶ second: a session of its own, exec mirror-poster
  *                        └─ ends at once, and is waited for here
  *
- * Both share the program's memory as the child of vfork() does, so that a large program's tables
- * of pages are not copied; they run on stacks of their own, and the caller stands still until exec
- * has come.  Neither has SIGCHLD as its signal: no handler runs, and wait() and its kin do not see
- * the first one, as they are for children with that signal.  The second one's parent is gone, so
- * it is init's.  All signals are blocked meanwhile: no handler may run twice in one memory.
+ * aside.c tells how the program does not notice.  The second one's parent is gone, so it is init's.
  *
  * Not done where the program would get to see it after all (it adopts orphans), where it may be
  * killed for it (seccomp), and where it is not as the user started it (set-user-id).
@@ -20,24 +16,21 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
-#include <linux/sched.h>
-#include <linux/wait.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "core/raw.h"
 #include "core/span.h"
+#include "aside.h"
 #include "first-page.h"
 #include "resolve.h"
 
-#define PATH_BYTES  1024u
-#define STACK_BYTES 8192u
-#define SIGNAL_MAX  64
-#define TYPE_MASK   0170000u
-#define TYPE_LINK   0120000u
-#define EXECUTABLE  1
-#define EXISTS      0
-#define ALIKE       (CLONE_VM | CLONE_VFORK | CLONE_UNTRACED)
+#define PATH_BYTES 1024u
+#define SIGNAL_MAX 64
+#define TYPE_MASK  0170000u
+#define TYPE_LINK  0120000u
+#define EXECUTABLE 1
+#define EXISTS     0
 
 /* What the poster gets to see: where its files are, no library paths of the job's modules. */
 static const char kept_names[][20] = {
@@ -55,8 +48,8 @@ struct scene {
 	const char *mirror;
 	char *argv[4];
 	char *envp[KEPT + 1];
-	_Alignas(16) char first_stack[STACK_BYTES];
-	_Alignas(16) char second_stack[STACK_BYTES];
+	_Alignas(16) char first_stack[ASIDE_STACK_BYTES];
+	_Alignas(16) char second_stack[ASIDE_STACK_BYTES];
 };
 
 /* ---- text -------------------------------------------------------------------------------- */
@@ -172,9 +165,9 @@ static bool find_program(struct scene *scene)
 static bool is_usual(void)
 {
 	int adopts = 0;
-	return raw_call(SYS_prctl, PR_GET_SECCOMP) == 0 &&
-	       raw_call(SYS_prctl, PR_GET_CHILD_SUBREAPER, &adopts) == 0 && !adopts &&
-	       raw_call(SYS_getpid) != 1 && raw_call(SYS_getuid) == raw_call(SYS_geteuid) &&
+	return aside_is_safe() && raw_call(SYS_prctl, PR_GET_CHILD_SUBREAPER, &adopts) == 0 &&
+	       !adopts && raw_call(SYS_getpid) != 1 &&
+	       raw_call(SYS_getuid) == raw_call(SYS_geteuid) &&
 	       raw_call(SYS_getgid) == raw_call(SYS_getegid);
 }
 
@@ -205,49 +198,6 @@ bool summon_is_possible(const char *directory)
 
 /* ---- how --------------------------------------------------------------------------------- */
 
-/*
- * A child that shares our memory runs body on another stack; we go on when it has ended or called
- * exec.  body does not return.  In assembler, as no frame may be left by both.
- */
-static long run_aside(void (*body)(struct scene *), struct scene *scene, char *stack)
-{
-	char *top = stack + STACK_BYTES;
-#if defined(__x86_64__)
-	long result;
-	register void (*r8)(struct scene *) __asm__("r8") = body; /* clone's fifth, unused */
-	register struct scene *r9 __asm__("r9") = scene;
-	register long r10 __asm__("r10") = 0;
-	__asm__ volatile("syscall\n test %%rax, %%rax\n jnz 1f\n"
-			 "xor %%ebp, %%ebp\n mov %%r9, %%rdi\n call *%%r8\n ud2\n1:"
-			 : "=a"(result)
-			 : "a"(SYS_clone), "D"(ALIKE), "S"(top), "d"(0), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = SYS_clone;
-	register long x0 __asm__("x0") = ALIKE;
-	register char *x1 __asm__("x1") = top;
-	register long x2 __asm__("x2") = 0;
-	register long x3 __asm__("x3") = 0;
-	register long x4 __asm__("x4") = 0;
-	register void (*x9)(struct scene *) __asm__("x9") = body;
-	register struct scene *x10 __asm__("x10") = scene;
-	__asm__ volatile("svc #0\n cbnz x0, 1f\n"
-			 "mov x29, xzr\n mov x0, x10\n blr x9\n brk #1\n1:"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x9), "r"(x10)
-			 : "memory");
-	return x0;
-#endif
-}
-
-static __attribute__((noreturn)) void leave(void)
-{
-	for (;;) {
-		raw_call(SYS_exit, 0);
-	}
-}
-
 static void default_signals(void)
 {
 	uint64_t action[4] = {0}; /* the kernel's struct sigaction: SIG_DFL, nothing else */
@@ -270,21 +220,21 @@ static bool default_descriptors(void)
 }
 
 /* Signals stay blocked, the poster opens them: until exec, a fatal one might be the program's. */
-static void second(struct scene *scene)
+static void second(void *argument)
 {
+	struct scene *scene = (struct scene *)argument;
 	raw_call(SYS_setsid);
 	default_signals();
 	raw_call(SYS_chdir, "/");
 	if (default_descriptors()) {
 		raw_call(SYS_execve, scene->program, scene->argv, scene->envp);
 	}
-	leave();
 }
 
-static void first(struct scene *scene)
+static void first(void *argument)
 {
-	(void)run_aside(second, scene, scene->second_stack);
-	leave();
+	struct scene *scene = (struct scene *)argument;
+	aside_start(second, scene, scene->second_stack);
 }
 
 static void set_arguments(struct scene *scene)
@@ -303,19 +253,10 @@ static void set_arguments(struct scene *scene)
 
 void summon(const char *directory)
 {
-	uint64_t all = ~UINT64_C(0), before = 0;
 	struct scene *scene = scene_open(directory);
-	if (!scene) {
-		return;
+	if (scene) {
+		set_arguments(scene);
+		aside_run(first, scene, scene->first_stack);
+		raw_call(SYS_munmap, scene, sizeof(*scene));
 	}
-	set_arguments(scene);
-	long r = raw_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
-	if (!raw_failed(r)) {
-		long child = run_aside(first, scene, scene->first_stack);
-		if (!raw_failed(child)) {
-			raw_call(SYS_wait4, child, NULL, __WCLONE, NULL);
-		}
-		raw_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
-	}
-	raw_call(SYS_munmap, scene, sizeof(*scene));
 }
