@@ -15,6 +15,7 @@
 #include "poster/intents.h"
 #include "poster/names.h"
 #include "poster/translate.h"
+#include "poster/unseen.h"
 
 #define TREES_MAX 8
 
@@ -61,20 +62,41 @@ static int translate_all(struct journal *journal, struct translate *translate,
 	return r < 0 ? r : translate_settle(translate, CLOCK_NEVER, clock_wall());
 }
 
+/* Nothing is looked for here: what unseen programs do is for other tests. */
+static int visit(void *arg, const struct intent *place, struct span path, const struct stat *st)
+{
+	return 0;
+}
+
+static int watch(void *arg, uint32_t pid, uint64_t since_ns)
+{
+	return 0;
+}
+
+static int place(void *arg, struct span directory, struct buf *ret)
+{
+	return -ENOENT;
+}
+
 static int run(struct journal *journal, const struct config *config, struct why *why)
 {
 	struct intents *intents = intents_create(300 * CLOCK_S);
 	struct names *names = NULL;
 	struct translate *translate = NULL;
+	struct unseen *unseen = NULL;
+	const struct unseen_options looking = {intents, visit, watch, place, NULL};
 	int r = intents ? names_create(config, &names) : -ENOMEM;
+	r = r < 0 ? r : unseen_create(&looking, &unseen);
 	struct translate_options options = {.config = config,
 		.names = names,
 		.intents = intents,
+		.unseen = unseen,
 		.host = "here",
 		.emit = print};
 	r = r < 0 ? r : translate_create(&options, &translate);
 	r = r < 0 ? r : translate_all(journal, translate, intents, why);
 	translate_destroy(translate);
+	unseen_destroy(unseen);
 	names_destroy(names);
 	intents_destroy(intents);
 	return r;
