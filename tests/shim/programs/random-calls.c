@@ -653,16 +653,17 @@ static void raising(void)
 	CALL(raise(SIGUSR1));
 }
 
-/* Comes when it likes; what it does leaves no trace. */
+/* Comes when it likes; what it does leaves no trace in the tree. */
+static char of_timer[600];
 static void on_timer(int number)
 {
 	int saved = errno;
-	int fd = open("of-timer", O_RDWR | O_CREAT, 0600);
+	int fd = open(of_timer, O_RDWR | O_CREAT, 0600);
 	if (fd >= 0) {
 		(void)!write(fd, "x", 1);
 		close(fd);
 	}
-	unlink("of-timer");
+	unlink(of_timer);
 	errno = saved;
 }
 
@@ -1073,6 +1074,7 @@ static void run(const char *directory, uint64_t number, unsigned steps)
 	int status = 0;
 	text->len = 0;
 	snprintf(root, sizeof(root), "%s/%llu/r", directory, (unsigned long long)number);
+	snprintf(of_timer, sizeof(of_timer), "%s/of-timer", directory);
 	pid_t pid = fork();
 	if (pid == 0) {
 		prepare(directory, number);
