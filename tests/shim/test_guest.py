@@ -71,6 +71,45 @@ def test_a_ring_scribbled_over_while_it_is_used(journal, tmp_path, how):
     assert_same(JOB, journal, tmp_path)
 
 
+def replace(ring):
+    other = ring.with_name("other")
+    other.write_bytes(ring.read_bytes())
+    other.rename(ring)
+
+
+CHANGES = {"removed": lambda ring: ring.unlink(), "replaced": replace,
+           "grown": lambda ring: os.truncate(ring, ring.stat().st_size + 8192),
+           "locked away": lambda ring: ring.parent.chmod(0),
+           "read-only": lambda ring: ring.chmod(0o400)}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do it all")
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_ring_that_changes_under_a_running_program(tmp_path, work, what):
+    journal = Journal(tmp_path / "journal")
+    script = "echo x > a; read go; " + JOB
+    process = subprocess.Popen(["bash", "-c", script], cwd=work, env=journal.environment(),
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    while not (work / "a").exists():
+        time.sleep(0.01)
+    time.sleep(0.05)
+    try:
+        CHANGES[what](journal.directory / "ring")
+        out, err = process.communicate(b"go\n", timeout=60)
+    finally:
+        journal.directory.chmod(0o700)
+    assert (process.returncode, out, err) == (0, b"1\n2\na\nd\nf2\ng\n0\n", b"")
+
+
+def test_an_attached_ring_of_no_bytes_is_left_alone(tmp_path, work):
+    """Truncated before the program looks at it; afterwards, docs/LIMITS.md says."""
+    journal = Journal(tmp_path / "journal")
+    for size in 0, 100, 4096, 70000:
+        os.truncate(journal.directory / "ring", size)
+        assert run("echo x > f; cat f; rm f", work, journal.environment()) == (0, b"x\n", b"")
+
+
 # ---- sandboxes -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("entry", ["prctl", "syscall"])

@@ -3,7 +3,10 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
+
+import pytest
 
 from conftest import SHIM
 
@@ -40,6 +43,26 @@ def test_needs_nothing():
     dynamic = output("readelf", "-d", str(SHIM))
     assert "NEEDED" not in dynamic and "VERNEED" not in dynamic and "TEXTREL" not in dynamic
     assert output("readelf", "-V", str(SHIM)).strip() == "No version information found in this file."
+
+
+def test_builds_for_aarch64_and_needs_nothing_there(tmp_path):
+    """No build of the whole: what the compiler makes of it, and what it would call."""
+    compiler = "aarch64-linux-gnu-gcc"
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    root = SOURCE.parent
+    meson = (SOURCE / "meson.build").read_text()
+    sources = [str(SOURCE / name) for name in re.findall(r"^  '(\S+\.c)',", meson, re.M)]
+    flags = [flag for flag in re.findall(r"'(-[^']+)'", meson.split("shared_module")[0])]
+    assert len(sources) > 20 and "-mno-outline-atomics" in flags
+    library = tmp_path / "libmirrorshim.so"
+    subprocess.run([compiler, "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Werror=stack-usage=1024",
+                    *flags, "-I", str(root / "lib"), "-I", str(SOURCE), "-shared", "-nostdlib",
+                    "-nostartfiles", f"-Wl,-T,{SOURCE}/layout.ld", "-o", str(library), *sources],
+                   check=True, cwd=tmp_path)
+    wanted = {line.split()[-1]: line.split()[-2]
+              for line in output("nm", "-D", str(library)).splitlines() if len(line.split()) == 2}
+    assert set(wanted.values()) == {"w"} and len(wanted) == 4
 
 
 def test_has_no_thread_local_storage():
