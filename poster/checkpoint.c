@@ -185,7 +185,8 @@ int checkpoint_check_losses(struct checkpoint *c, bool urgent, uint64_t now_ns)
 	if (!c->rescan || is_crowded(&facts) || (soon && !urgent)) {
 		return 0;
 	}
-	int r = translate_rescan(c->translate, clock_wall());
+	int r = c->before_rescan(c->arg);
+	r = r < 0 ? r : translate_rescan(c->translate, clock_wall());
 	if (r == 0) {
 		c->rescan = false;
 		c->ordered = true;

@@ -24,11 +24,13 @@
 #include "poster/translate.h"
 
 struct checkpoint {
-	struct journal *journal; /* these five are the caller's */
+	struct journal *journal; /* these seven are the caller's */
 	struct intents *intents;
 	struct translate *translate;
 	struct outbox *outbox;
 	struct unseen *unseen;
+	int (*before_rescan)(void *arg); /* what a loss asks for beside; 0 or -errno */
+	void *arg;
 	char *file;
 	struct state saved; /* what the file says */
 	bool exists;        /* the file: somebody has read this journal before */
@@ -46,7 +48,7 @@ struct checkpoint {
 
 /*
  * Reads the state file into the empty table of intents.  A damaged file is a debt.  After this the
- * caller sets translate, outbox and unseen.  Returns 0 or -errno with words.
+ * caller sets the other five.  Returns 0 or -errno with words.
  */
 int checkpoint_open(struct checkpoint *checkpoint, struct journal *journal, struct intents *intents,
 	const char *file, struct why *why);

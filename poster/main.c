@@ -14,6 +14,7 @@
  *                │    ├─ found.c      what becomes of such a record, and of what is found
  *                │    └─ walk.c       through a directory in slices
  *                ├─ watch.c       who has died
+ *                ├─ holders.c     who has files open, where the journal has lost records
  *                ├─ outbox.c      changes on their way; confirms          ──▶ broker
  *                ├─ barrier.c     flushes, answered by markers            ◀─▶ broker
  *                └─ checkpoint.c  how far the journal is done with, and what is owed

@@ -28,6 +28,7 @@
 #include "flow/topology.h"
 #include "poster/barrier.h"
 #include "poster/checkpoint.h"
+#include "poster/holders.h"
 #include "poster/intents.h"
 #include "poster/names.h"
 #include "poster/outbox.h"
@@ -162,6 +163,25 @@ static int take_record(struct post *post, const struct record *record)
 		r = watch_add(post->watch, record->pid, record->time_ns);
 	}
 	return r;
+}
+
+/* What is open for writing below a tree, though no record may have told. */
+static int adopt(void *arg, const struct record *record)
+{
+	struct post *post = arg;
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	int r = names_find(post->names, SPAN_NONE, record->path, false, record->pid, &name);
+	if (r < 0 || !names_tree(post->names, buf_span(&name))) {
+		return r == -ENOMEM ? r : 0;
+	}
+	r = translate_record(post->translate, record, clock_now());
+	return r < 0 ? r : watch_add(post->watch, record->pid, record->time_ns);
+}
+
+/* The rescan is for what was written so far, this for what will be. */
+static int before_rescan(void *arg)
+{
+	return holders_each(adopt, arg);
 }
 
 /* The ring is damaged: begin with a new one; what was lost becomes a rescan. */
@@ -470,6 +490,8 @@ static int open_translate(struct post *post)
 	r = r < 0 ? r : outbox_create(publish, post, &post->outbox);
 	post->checkpoint.translate = post->translate;
 	post->checkpoint.outbox = post->outbox;
+	post->checkpoint.before_rescan = before_rescan;
+	post->checkpoint.arg = post;
 	post->checkpoint.unseen = post->unseen;
 	return r < 0 ? r : refresh_devices(post);
 }

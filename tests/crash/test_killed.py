@@ -4,10 +4,12 @@ Writers are killed at random moments, in the middle of whatever they do; after a
 what they left.  No daemon is touched, so nothing is found by looking at everything again, but for
 the rare batch in which a record was torn.
 """
+import json
 import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -101,6 +103,44 @@ def world(request):
 
 def test_writers_killed(world):
     kill_and_compare(world, batches=2, kills=50)
+
+
+def test_opened_unheard_of():
+    """A file is opened while the journal is full, written to after the rescan; then its process dies."""
+    with World(target="local", config={"delay": "200ms", "max_delay": "60s",
+                                       "journal_size": "64KiB"}) as world:
+        world.sh("touch file mapped")
+        world.flush()
+        poster, = world.pids("poster")
+        os.kill(poster, signal.SIGSTOP)
+        world.sh("for i in $(seq 3000); do : > f$((i % 10)); done")
+        script = ("import mmap, sys, time\n"
+                  "file = open('file', 'r+b', buffering=0)\n"
+                  "other = open('mapped', 'r+b')\n"
+                  "other.truncate(4096)\n"
+                  "map = mmap.mmap(other.fileno(), 4096)\n"
+                  "other.close()\n"
+                  "print('open', flush=True)\n"
+                  "sys.stdin.readline()\n"
+                  "file.write(b'late')\n"
+                  "map[0:4] = b'late'\n"
+                  "print('written', flush=True)\n"
+                  "time.sleep(600)\n")
+        writer = subprocess.Popen([sys.executable, "-S", "-c", script], cwd=world.source,
+                                  env=world.shim_environment(), stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            assert writer.stdout.readline() == "open\n"
+            assert json.loads(world.must("journal", "--json").splitlines()[0])["dropped"] > 0
+            os.kill(poster, signal.SIGCONT)
+            world.flush()
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "written\n"
+        finally:
+            writer.kill()
+            writer.wait()
+        world.check()
 
 
 @pytest.mark.full
