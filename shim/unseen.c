@@ -17,10 +17,12 @@
 #include <asm/stat.h>
 #include <elf.h>
 #include <linux/fcntl.h>
+#include <linux/mman.h>
 #include <stddef.h>
 
 #include "directory.h"
 #include "record.h"
+#include "resolve.h"
 #include "sandbox.h"
 
 #define HEAD_BYTES   512u
@@ -42,6 +44,11 @@
 extern __attribute__((weak, visibility("default"))) char **environ;
 
 static bool preloaded; /* by LD_PRELOAD, so that its absence says something */
+
+static struct {
+	bool on;
+	char socket[64], program[512];
+} trace;
 
 /* ---- the environment --------------------------------------------------------------------- */
 
@@ -85,9 +92,45 @@ char *const *unseen_environment(void)
 	return &environ ? environ : NULL;
 }
 
+/* text behind what is there; what does not fit makes the name one that nobody has. */
+static void add_text(char *to, size_t room, const char *text)
+{
+	size_t len = strlen(to);
+	for (; *text && len < room - 1; text++) {
+		to[len++] = *text;
+	}
+	to[*text ? 0 : len] = '\0';
+}
+
+/* bin/ is beside the library's directory, or beside the one above (lib/x86_64-linux-gnu). */
+static void find_tracer(const char *name)
+{
+	static const char *const below[] = {"../bin/mirror-trace", "../../bin/mirror-trace"};
+	const char *own = resolve_own_path();
+	add_text(trace.socket, sizeof(trace.socket), name);
+	for (size_t i = 0; own && i < sizeof(below) / sizeof(below[0]); i++) {
+		trace.program[0] = '\0';
+		add_text(trace.program, sizeof(trace.program), own);
+		size_t len = strlen(trace.program);
+		while (len > 0 && trace.program[len - 1] != '/') {
+			len--;
+		}
+		trace.program[len] = '\0';
+		add_text(trace.program, sizeof(trace.program), below[i]);
+		if (raw_call(SYS_faccessat, AT_FDCWD, trace.program, 1) == 0) {
+			trace.on = trace.socket[0];
+			return;
+		}
+	}
+}
+
 void unseen_start(char *const *environment)
 {
+	const char *tracer = value_of(environment, "MIRROR_TRACE");
 	preloaded = holds(value_of(environment, "LD_PRELOAD"), SHIM_NAME);
+	if (tracer) {
+		find_tracer(tracer);
+	}
 }
 
 static bool takes_us_along(char *const *environment)
@@ -355,6 +398,61 @@ unsigned unseen_reason(const struct program *program, char *const *environment)
 		}
 	}
 	return reason;
+}
+
+/* ---- tracing it --------------------------------------------------------------------------- */
+
+/* Those that gain privileges would lose them, those of another machine have other numbers. */
+static bool can_be_traced(unsigned reason, const struct program *program)
+{
+	bool named = program->dirfd == AT_FDCWD || program->path[0] == '/';
+	return trace.on && named && program->path[0] && reason != UNSEEN_PRIVILEGED &&
+	       reason != UNSEEN_MACHINE;
+}
+
+/* Of more than a few arguments it is a mapping, which the parent of a vfork() keeps. */
+static char **vector_room(size_t count, char **few)
+{
+	if (count <= UNSEEN_FEW) {
+		return few;
+	}
+	long map = raw_call(SYS_mmap, 0, (count + 1) * sizeof(char *), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char **vector = raw_failed(map) ? NULL : (char **)map; // NOLINT(performance-no-int-to-ptr)
+	if (vector) {
+		*vector++ = (char *)(count + 1);
+	}
+	return vector;
+}
+
+char **unseen_traced(unsigned reason, const struct program *program, char *const *argv, char **few)
+{
+	static char in_path[] = "p", verbatim[] = "v";
+	size_t count = 0;
+	if (!reason || !argv || !argv[0] || !can_be_traced(reason, program)) {
+		return NULL;
+	}
+	while (argv[count]) {
+		count++;
+	}
+	char **vector = vector_room(count + 5, few);
+	if (vector) {
+		vector[0] = trace.program;
+		vector[1] = trace.socket;
+		vector[2] = program->search ? in_path : verbatim;
+		vector[3] = (char *)(uintptr_t)program->path;
+		for (size_t i = 0; i <= count; i++) {
+			vector[4 + i] = argv[i];
+		}
+	}
+	return vector;
+}
+
+void unseen_untraced(char **vector, char *const *few)
+{
+	if (vector && vector != few) {
+		raw_call(SYS_munmap, vector - 1, (size_t)vector[-1] * sizeof(char *));
+	}
 }
 
 /* ---- telling of it ------------------------------------------------------------------------ */

@@ -33,5 +33,14 @@ char *const *unseen_environment(void);
 /* enum unseen_reason, or 0. */
 unsigned unseen_reason(const struct program *program, char *const *environment);
 
+/*
+ * Under `mirrorctl run --trace`: the vector that runs mirror-trace instead, which then runs the
+ * program; NULL: not traced.  few is the caller's, for short ones; give it back when exec has
+ * failed or the child has begun.
+ */
+#define UNSEEN_FEW 32
+char **unseen_traced(unsigned reason, const struct program *program, char *const *argv, char **few);
+void unseen_untraced(char **vector, char *const *few);
+
 /* Takes as many records as the arguments need. */
 void unseen_record(uint32_t pid, unsigned reason, const struct program *program, char *const *argv);

@@ -18,7 +18,13 @@ static void before_exec(const struct program *program, char *const *argv, char *
 		observe_exec();
 	}
 	if (reason) {
+		char *few[UNSEEN_FEW];
 		unseen_record(recorder_pid(), reason, program, argv);
+		char **traced = unseen_traced(reason, program, argv, few);
+		if (traced) {
+			raw_call(SYS_execve, traced[0], traced, envp);
+			unseen_untraced(traced, few);
+		}
 	}
 }
 

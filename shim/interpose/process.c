@@ -49,9 +49,14 @@ int prctl(int option, ...)
 	{                                                                                          \
 		const struct program program = {AT_FDCWD, path, 0, searches};                      \
 		unsigned reason = unseen_reason(&program, envp);                                   \
+		char *few[UNSEEN_FEW];                                                             \
+		char **traced = unseen_traced(reason, &program, argv, few);                        \
 		int pid = 0;                                                                       \
-		int result =                                                                       \
-			CALL_REAL(name, (&pid, path, actions, attributes, argv, envp), ENOSYS);    \
+		int result = CALL_REAL(name,                                                       \
+			(&pid, traced ? traced[0] : path, actions, attributes,                     \
+				traced ? traced : argv, envp),                                     \
+			ENOSYS);                                                                   \
+		unseen_untraced(traced, few);                                                      \
 		if (result == 0 && child) {                                                        \
 			*child = pid;                                                              \
 		}                                                                                  \

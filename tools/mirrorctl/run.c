@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mirrorctl run: becomes the command (exec), so that exit status, signals, terminal and pid are
- * the command's own.
+ * the command's own; with --trace it stays as the parent (trace.h).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "shell.h"
+#include "trace.h"
 #include "verb.h"
 
 #define EXIT_CANNOT_RUN 126
@@ -30,16 +31,29 @@ static int run_run(struct command *command)
 	if (setenv("LD_PRELOAD", preload, 1) < 0 || setenv("MIRROR_JOURNAL", journal, 1) < 0) {
 		return say(EXIT_CANNOT_RUN, "set the environment: %s", strerror(errno));
 	}
+	if (command_has(command, "trace")) {
+		if (trace_probe(&why) < 0) {
+			return say(EXIT_USAGE, "%s", why.text);
+		}
+		(void)trace_run(command->config, command->arguments, &why);
+		return say(EXIT_CANNOT_RUN, "%s", why.text);
+	}
 	execvp(command->arguments[0], command->arguments);
 	return say(errno == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_RUN, "run %s: %s",
 		log_quote(span_str(command->arguments[0])), strerror(errno));
 }
+
+static const struct option_row run_options[] = {
+	{"trace", 0, NULL, false, "see each file call of programs that no shim can be in, too"},
+	{0},
+};
 
 const struct verb verb_run = {
 	.name = "run",
 	.arguments = "-- CMD [ARGUMENT…]",
 	.summary = "run one command under the shim",
 	.help = "Exits as the command does; 126 where it cannot be run, 127 where there is none.",
+	.options = run_options,
 	.words = WORDS_COMMAND,
 	.run = run_run,
 };
