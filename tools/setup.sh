@@ -5,7 +5,7 @@
 #
 #   build   compiler and libraries               run    broker and SSH
 #   test    what the test suites use beside      lint   Clang, its tools, cppcheck
-#   matrix  the programs of tests/shim/matrix
+#   matrix  the programs of tests/shim/matrix    upstream  to build those of tests/shim/upstream
 #
 # As root directly, else through sudo.  Services that come with a package are neither started nor
 # enabled: treemirror runs a broker and tests an sshd of its own, as an ordinary user.
@@ -33,7 +33,11 @@ packages_of()
 		netcdf-bin nco cdo openmpi-bin libopenmpi-dev ffmpeg imagemagick ghostscript \
 		poppler-utils sox wget curl strace gdb valgrind fakeroot eatmydata faketime unison \
 		ncdu aspell universal-ctags cscope rsync procps ;;
-	*) echo "setup.sh: no group '$1'; there are build, run, test, lint, matrix" >&2; return 2 ;;
+	upstream) echo build-essential dpkg-dev dejagnu tcl-dev ;;
+	*)
+		echo "setup.sh: no group '$1'; there are build, run, test, lint, matrix, upstream" >&2
+		return 2
+		;;
 	esac
 }
 
