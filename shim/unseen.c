@@ -21,6 +21,7 @@
 #include <stddef.h>
 
 #include "directory.h"
+#include "readable.h"
 #include "record.h"
 #include "resolve.h"
 #include "sandbox.h"
@@ -50,6 +51,9 @@ static struct {
 	char socket[64], program[512];
 } trace;
 
+#define NAME_BYTES  16u          /* of the longest name asked for, with its = */
+#define VALUE_BYTES (128u << 10) /* more than that the kernel does not take */
+
 /* ---- the environment --------------------------------------------------------------------- */
 
 static const char *value_if(const char *entry, const char *name)
@@ -61,12 +65,27 @@ static const char *value_if(const char *entry, const char *name)
 	return *name == '\0' && *entry == '=' ? entry + 1 : NULL;
 }
 
+char *const *unseen_environment(void)
+{
+	return &environ ? environ : NULL;
+}
+
+/* Whether a vector goes on here; one that cannot be read ends, and exec will say EFAULT. */
+static bool goes_on(char *const *vector)
+{
+	return readable(vector) && readable((const char *)(vector + 1) - 1) && *vector &&
+	       readable(*vector);
+}
+
+/* The program's own environment it reads itself; another one may be anything. */
 static const char *value_of(char *const *environment, const char *name)
 {
-	for (; environment && *environment; environment++) {
-		const char *value =
-			(*environment)[0] == name[0] ? value_if(*environment, name) : NULL;
-		if (value) {
+	bool own = environment == unseen_environment();
+	for (; environment && (own ? *environment != NULL : goes_on(environment)); environment++) {
+		const char *entry = *environment;
+		bool maybe = entry[0] == name[0] && (own || readable_soon(entry, NAME_BYTES));
+		const char *value = maybe ? value_if(entry, name) : NULL;
+		if (value && (own || path_length(value, VALUE_BYTES) != UNREADABLE)) {
 			return value;
 		}
 	}
@@ -85,11 +104,6 @@ static bool holds(const char *text, const char *part)
 		}
 	}
 	return false;
-}
-
-char *const *unseen_environment(void)
-{
-	return &environ ? environ : NULL;
 }
 
 /* text behind what is there; what does not fit makes the name one that nobody has. */
@@ -117,7 +131,7 @@ static void find_tracer(const char *name)
 		}
 		trace.program[len] = '\0';
 		add_text(trace.program, sizeof(trace.program), below[i]);
-		if (raw_call(SYS_faccessat, AT_FDCWD, trace.program, 1) == 0) {
+		if (own_call(SYS_faccessat, AT_FDCWD, trace.program, 1) == 0) {
 			trace.on = trace.socket[0];
 			return;
 		}
@@ -373,18 +387,13 @@ static unsigned reason_of(const struct found *it, char *head, const char **ret_n
 	return reason;
 }
 
-/* Not what the kernel says EFAULT to. */
-static bool is_sane(const char *path)
-{
-	return (uintptr_t)path >= 4096 && (intptr_t)path > 0;
-}
-
 unsigned unseen_reason(const struct program *program, char *const *environment)
 {
 	_Alignas(8) char head[HEAD_BYTES];
 	struct found it = {0};
 	unsigned reason = 0;
-	if (!recorder_configured || !is_sane(program->path) || !find(&it, program, head)) {
+	if (!recorder_configured || path_length(program->path, PATH_ROOM) == UNREADABLE ||
+		!find(&it, program, head)) {
 		return 0;
 	}
 	if (!takes_us_along(environment)) {
@@ -429,11 +438,14 @@ char **unseen_traced(unsigned reason, const struct program *program, char *const
 {
 	static char in_path[] = "p", verbatim[] = "v";
 	size_t count = 0;
-	if (!reason || !argv || !argv[0] || !can_be_traced(reason, program)) {
+	if (!reason || !goes_on(argv) || !can_be_traced(reason, program)) {
 		return NULL;
 	}
-	while (argv[count]) {
+	while (goes_on(argv + count)) {
 		count++;
+	}
+	if (!readable(argv + count) || argv[count]) {
+		return NULL; /* exec shall say EFAULT */
 	}
 	char **vector = vector_room(count + 5, few);
 	if (vector) {
@@ -500,10 +512,10 @@ static size_t put_directory(struct event *event)
 static size_t put_arguments(struct event *event, char *const **argv)
 {
 	size_t before = event->used;
-	for (; **argv; (*argv)++) {
-		size_t len = strlen(**argv) + 1;
-		if (!has_slash(**argv) || len > PATH_ROOM) {
-			continue;
+	for (; goes_on(*argv); (*argv)++) {
+		size_t len = path_length(**argv, PATH_ROOM + 1) + 1;
+		if (len == 0 || len > PATH_ROOM || !has_slash(**argv)) {
+			continue; /* UNREADABLE + 1 is 0 */
 		}
 		if (len > space(event)) {
 			break;
@@ -539,9 +551,9 @@ static bool record_one(uint32_t pid, unsigned reason, const struct program *prog
 void unseen_record(uint32_t pid, unsigned reason, const struct program *program, char *const *argv)
 {
 	static char *const none[] = {NULL};
-	argv = argv && argv[0] ? argv + 1 : none;
+	argv = goes_on(argv) ? argv + 1 : none;
 	unsigned flags = 0;
-	while (record_one(pid, reason, program, &argv, flags) && *argv) {
+	while (record_one(pid, reason, program, &argv, flags) && goes_on(argv)) {
 		flags = RECORD_CONTINUED;
 	}
 }

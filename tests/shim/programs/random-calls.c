@@ -699,6 +699,33 @@ static void forks(void)
 	wait_for(pid);
 }
 
+/* clang-format off */
+/* None that succeeds but by accident; what is wrong is the kernel's to find. */
+static void execs(void)
+{
+	const char *p = chance(2) ? path() : show("/bin/true", "/bin/true");
+	char *good[] = {(char *)"true", (char *)"x", NULL};
+	char *broken[] = {(char *)"true", nowhere, NULL};
+	char **argv = chance(3) ? good : chance(2) ? broken : (char **)nowhere;
+	char **envp = chance(2) ? environ : chance(2) ? broken : chance(2) ? (char **)nowhere : NULL;
+	int fd = any_fd(), at = dir_fd(), flags = chance(3) ? 0 : AT_EMPTY_PATH;
+	unsigned kind = chance(6);
+	pid_t pid = chance(2) ? fork() : vfork();
+	if (pid == 0) {
+		switch (kind) {
+		case 0: CALL(execv(p, argv)); break;
+		case 1: CALL(execve(p, argv, envp)); break;
+		case 2: CALL(execveat(at, p, argv, envp, flags)); break;
+		case 3: CALL(fexecve(fd, argv, envp)); break;
+		case 4: CALL(execle(p, "true", "x", (char *)NULL, envp)); break;
+		default: CALL(syscall(SYS_execve, p, argv, envp)); break;
+		}
+		_exit(8);
+	}
+	wait_for(pid);
+}
+/* clang-format on */
+
 static void vforks(void)
 {
 	volatile unsigned calls = chance(4);
@@ -784,9 +811,9 @@ static const struct {
 	unsigned weight;
 } families[] = {{opening, 7}, {numbers, 6}, {content, 7}, {one_name, 5}, {two_names, 4},
 	{metadata, 4}, {mapping, 3}, {streams, 4}, {sending, 1}, {asynchronous, 1}, {threads, 2},
-	{cancelling, 1}, {raising, 1}, {forks, 2}, {vforks, 1}, {spawns, 1}};
+	{cancelling, 1}, {raising, 1}, {forks, 2}, {vforks, 1}, {spawns, 1}, {execs, 1}};
 #define WEIGHT_ABOVE  42
-#define WEIGHT_LOWEST 50
+#define WEIGHT_LOWEST 51
 
 static void any_call(void)
 {
@@ -980,6 +1007,9 @@ static void say_chosen(int dir, struct dirent **list, int count)
 		struct stat st;
 		if (is_chosen(list[i]->d_name) &&
 			fstatat(dir, list[i]->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+			if (S_ISDIR(st.st_mode)) {
+				fchmodat(dir, list[i]->d_name, 0700, 0);
+			}
 			found++;
 			sum += st.st_mode *
 			       (S_ISDIR(st.st_mode) ? UINT64_C(7)
@@ -1082,6 +1112,7 @@ static void run(const char *directory, uint64_t number, unsigned steps)
 	}
 	waitpid(pid, &status, 0);
 	say("ended %x\n", status & ~0x80);
+	chmod(directory, 0755);
 	chmod(root, 0700);
 	int dir = open(root, O_RDONLY | O_DIRECTORY);
 	say_tree(dir, 0);
