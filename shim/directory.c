@@ -135,6 +135,18 @@ void directory_moved(void)
 	}
 }
 
+void directory_renamed_within(uint64_t before)
+{
+	struct slot *slot = &slots[SLOTS];
+	uint32_t sequence = __atomic_load_n(&slot->sequence, __ATOMIC_RELAXED);
+	if (!(sequence & 1) && __atomic_compare_exchange_n(&slot->sequence, &sequence, sequence + 1,
+				       false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+		__atomic_thread_fence(__ATOMIC_RELEASE);
+		slot->renames += slot->renames == before;
+		__atomic_store_n(&slot->sequence, sequence + 2, __ATOMIC_RELEASE);
+	}
+}
+
 void directory_strays(void)
 {
 	__atomic_store_n(&strays, true, __ATOMIC_RELAXED);

@@ -27,6 +27,11 @@ void directory_forget(int fd);
 /* Around a call that may change the working directory; the second one alone where it has. */
 void directory_moving(void);
 void directory_moved(void);
+/*
+ * One rename since journal_rename_count() was before, and that was of an entry of the working
+ * directory itself: so where this lies is as it was.
+ */
+void directory_renamed_within(uint64_t before);
 /* From now on it may change at any time. */
 void directory_strays(void);
 /* Threads will have a working directory, or descriptors, of their own: flags of unshare(). */

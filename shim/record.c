@@ -625,6 +625,7 @@ static size_t add_directory(struct event *event, int dirfd)
 	const struct journal_draft *draft = event->draft;
 	const char *first = draft->bytes + draft->program_len + draft->job_len;
 	if (event->second && draft->dir_len > 0 && event->dirfd == dirfd) {
+		event->working = dirfd == AT_FDCWD;
 		return add(event, first, draft->dir_len);
 	}
 	char *to = room(event);
@@ -684,6 +685,31 @@ static void count_loss(uint64_t time_ns)
 	}
 }
 
+static bool is_plain(struct span name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.data[i] == '/') {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Who renames in its working directory need not ask again where that is. */
+static int append_event(const struct event *event, const struct record *record)
+{
+	struct journal_writer writer;
+	bool within = event->working &&
+		      (record->kind == RECORD_RENAME || record->kind == RECORD_EXCHANGE) &&
+		      is_plain(record->path) && is_plain(record->path2) && recorder(&writer);
+	uint64_t before = within ? journal_rename_count(&writer) : 0;
+	int r = append(record);
+	if (r == 0 && within && journal_rename_count(&writer) == before + 1) {
+		directory_renamed_within(before);
+	}
+	return r;
+}
+
 bool event_finish(struct event *event, bool happened, const struct record *facts)
 {
 	int r = -ENOENT;
@@ -699,7 +725,7 @@ bool event_finish(struct event *event, bool happened, const struct record *facts
 		if (record.pid == 0) {
 			record.pid = event->pid;
 		}
-		r = append(&record);
+		r = append_event(event, &record);
 	} else if (happened) {
 		count_loss(event->draft->time_ns);
 	}

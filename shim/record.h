@@ -4,8 +4,8 @@
  *
  * The journal is the first usable directory of $MIRROR_JOURNAL (absolute, colon-separated, `%h` is
  * the host's name; a number in front is the size of one made here), attached when the first thing
- * happens that matters.  Without one, everything here does nothing.  Nothing blocks, allocates, or touches errno; all is safe in signal handlers,
- * threads, and in the child of vfork().
+ * happens that matters.  Without one, everything here does nothing.  Nothing blocks, allocates, or
+ * touches errno; all is safe in signal handlers, threads, and in the child of vfork().
  *
  * An event is a record with names, made around a call:
  *
@@ -84,6 +84,7 @@ struct event {
 	uint32_t used; /* bytes of the draft */
 	int dirfd;     /* what the first name starts from */
 	bool second;   /* the first name is there */
+	bool working;  /* both names start from the working directory */
 	bool lost;     /* names that cannot be told */
 	bool aside;    /* the draft is a mapping of our own: all others were taken */
 };

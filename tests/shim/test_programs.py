@@ -159,8 +159,9 @@ def test_what_was_learnt_is_forgotten_in_time(journal, work):
     model = journal.model()
     for name in ("a/chdir-1", "b/chdir-2", "a/chdir-3", "chdir-4", "a/dirfd-1", "b/dirfd-2",
                  "a/dirfd-3", "b/dirfd-4", "a/walk-1", "b/walk-2", "walk-3", "thread-0",
-                 "b/thread-1", "thread-2", "unseen-2"):
+                 "b/thread-1", "thread-2", "d/moved-4", "unseen-2"):
         assert model.kinds(work / name)[-1:] != [] and model.told(work / name), name
     for name in ("a/dirfd-1", "b/dirfd-2", "a/dirfd-3", "b/dirfd-4", "a/walk-1", "b/walk-2"):
         assert "unlink" in model.kinds(work / name), name
+    assert "rename" in model.kinds(work / "c/moved-2") and "open" in model.kinds(work / "c/moved-3")
     assert model.kinds(work / "unseen-2") == ["open", "close"], "the second one named by its close"

@@ -56,6 +56,14 @@ static void working_directory(const char *work)
 	if (chdir(work) == 0) {
 		make("chdir-4");
 	}
+	if (chdir("c") == 0) { /* a name in it moves, then it itself */
+		make("moved-1");
+		(void)rename("moved-1", "moved-2");
+		make("moved-3");
+		(void)rename("../c", "../d");
+		make("moved-4");
+	}
+	(void)fchdir(above);
 	close(above);
 }
 
@@ -116,7 +124,8 @@ static void numbers(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 2 || chdir(argv[1]) < 0 || mkdir("a", 0700) < 0 || mkdir("b", 0700) < 0) {
+	if (argc != 2 || chdir(argv[1]) < 0 || mkdir("a", 0700) < 0 || mkdir("b", 0700) < 0 ||
+		mkdir("c", 0700) < 0) {
 		return 1;
 	}
 	working_directory(argv[1]);
