@@ -1006,8 +1006,9 @@ static void random_sparse(const char *p)
 		(void)!pwrite(fd, block, sizeof(block), (off_t)roll(8) * 100000);
 		if (over_sftp) {
 			static time_t second = 1400000000;
-			const struct timespec times[2] = {{second, 0}, {second++, 5}};
+			const struct timespec times[2] = {{second, 0}, {second, 5}};
 			futimens(fd, times);
+			second++;
 		}
 		close(fd);
 		hint(CHANGE_WRITE, p, CHANGE_FORCE);

@@ -51,7 +51,7 @@ static struct text {
 	char bytes[TEXT_BYTES];
 } * text;
 
-static void say(const char *format, ...)
+static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 {
 	va_list rest;
 	va_start(rest, format);
