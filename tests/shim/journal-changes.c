@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/journal.h"
@@ -41,8 +42,29 @@ static void date_draft(struct record *record)
 	}
 }
 
-static int translate_all(struct journal *journal, struct translate *translate,
-	const struct intents *intents, struct why *why)
+struct reader {
+	struct intents *intents;
+	struct names *names;
+	struct unseen *unseen;
+	struct translate *translate;
+};
+
+static int visit(void *arg, const struct intent *place, struct span path, const struct stat *st)
+{
+	return translate_visit(((struct reader *)arg)->translate, place, path, st);
+}
+
+static int watch(void *arg, uint32_t pid, uint64_t since_ns)
+{
+	return 0;
+}
+
+static int place(void *arg, struct span directory, struct buf *ret)
+{
+	return translate_place(((struct reader *)arg)->translate, directory, ret);
+}
+
+static int take_records(struct journal *journal, struct translate *translate, struct why *why)
 {
 	struct record record;
 	int r;
@@ -54,51 +76,45 @@ static int translate_all(struct journal *journal, struct translate *translate,
 		}
 	}
 	journal_release(journal, journal_cursor(journal));
+	return r < 0 ? r : 0;
+}
+
+/* All processes die, and what unseen programs may have changed is looked for. */
+static int settle(struct reader *reader)
+{
 	size_t cursor = 0;
-	for (uint32_t pid; r >= 0 && (pid = intents_next_pid(intents, &cursor));) {
-		r = translate_died(translate, pid, clock_now(), clock_wall());
+	int r = 0;
+	for (uint32_t pid; r == 0 && (pid = intents_next_pid(reader->intents, &cursor));) {
+		r = translate_died(reader->translate, pid, clock_now(), clock_wall());
 		cursor = 0;
 	}
-	return r < 0 ? r : translate_settle(translate, CLOCK_NEVER, clock_wall());
-}
-
-/* Nothing is looked for here: what unseen programs do is for other tests. */
-static int visit(void *arg, const struct intent *place, struct span path, const struct stat *st)
-{
-	return 0;
-}
-
-static int watch(void *arg, uint32_t pid, uint64_t since_ns)
-{
-	return 0;
-}
-
-static int place(void *arg, struct span directory, struct buf *ret)
-{
-	return -ENOENT;
+	r = r < 0 ? r : unseen_sweep(reader->unseen);
+	while (r == 0 && unseen_waiting(reader->unseen)) {
+		r = unseen_step(reader->unseen, clock_now());
+		(void)usleep(1000);
+	}
+	return r < 0 ? r : translate_settle(reader->translate, CLOCK_NEVER, clock_wall());
 }
 
 static int run(struct journal *journal, const struct config *config, struct why *why)
 {
-	struct intents *intents = intents_create(300 * CLOCK_S);
-	struct names *names = NULL;
-	struct translate *translate = NULL;
-	struct unseen *unseen = NULL;
-	const struct unseen_options looking = {intents, visit, watch, place, NULL};
-	int r = intents ? names_create(config, &names) : -ENOMEM;
-	r = r < 0 ? r : unseen_create(&looking, &unseen);
+	struct reader reader = {.intents = intents_create(300 * CLOCK_S)};
+	const struct unseen_options unseen = {reader.intents, visit, watch, place, &reader};
+	int r = reader.intents ? names_create(config, &reader.names) : -ENOMEM;
+	r = r < 0 ? r : unseen_create(&unseen, &reader.unseen);
 	struct translate_options options = {.config = config,
-		.names = names,
-		.intents = intents,
-		.unseen = unseen,
+		.names = reader.names,
+		.intents = reader.intents,
+		.unseen = reader.unseen,
 		.host = "here",
 		.emit = print};
-	r = r < 0 ? r : translate_create(&options, &translate);
-	r = r < 0 ? r : translate_all(journal, translate, intents, why);
-	translate_destroy(translate);
-	unseen_destroy(unseen);
-	names_destroy(names);
-	intents_destroy(intents);
+	r = r < 0 ? r : translate_create(&options, &reader.translate);
+	r = r < 0 ? r : take_records(journal, reader.translate, why);
+	r = r < 0 ? r : settle(&reader);
+	translate_destroy(reader.translate);
+	unseen_destroy(reader.unseen);
+	names_destroy(reader.names);
+	intents_destroy(reader.intents);
 	return r;
 }
 
