@@ -249,6 +249,9 @@ static int open_new(struct intents *intents, const struct record *record, int32_
 	}
 	if (opens_dirty(record)) {
 		soil(intents, intent, record->time_ns);
+	} else {
+		intent->due_ns = record->time_ns + intents->max_delay_ns;
+		intent->print = (struct intent_print){record->size_bytes, record->mtime_ns, 0};
 	}
 	(void)STEAL(intent);
 	return 0;

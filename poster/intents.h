@@ -9,7 +9,8 @@
  *   closed     CLOSE of just this (process, descriptor); a CLOSE nobody knows does nothing
  *   replaced   another file appears in the same slot: the old one was closed behind our back
  *   died       the process is gone; the only end of a map
- *   overdue    open and dirty for max_delay: look now, and again after each max_delay
+ *   overdue    open for max_delay: look now, and again after each max_delay; clean ones too, for
+ *              there are writes that no shim sees (io_uring, a system call of the program's own)
  *
  * A program that is not seen at all may change whatever lies below its places (unseen.h): these
  * are intents too, with INTENT_PLACE for a descriptor and no file.  They end with their process.
@@ -29,7 +30,10 @@
 #include "core/span.h"
 #include "core/why.h"
 
-/* What a file looked like when it was last published; all zero: not yet. */
+/*
+ * What a file looked like when it was last published, or opened (without ctime); all zero: not
+ * known.
+ */
 struct intent_print {
 	uint64_t size_bytes;
 	int64_t mtime_ns, ctime_ns;
@@ -44,7 +48,7 @@ struct intent {
 	bool searched; /* was looked for already, as path does not name it */
 	uint64_t dev, ino;
 	uint64_t opened_ns; /* wall clock */
-	uint64_t due_ns;    /* wall clock: overdue from then on; CLOCK_NEVER while clean */
+	uint64_t due_ns;    /* wall clock: overdue from then on */
 	struct intent_print print;
 	uint32_t session; /* of a place: its program's */
 	struct span path, program, job;

@@ -423,7 +423,8 @@ int translate_died(struct translate *t, uint32_t pid, uint64_t now_ns, uint64_t 
 }
 
 /*
- * Whether an open file differs from what was published of it.  A map's times tell nothing.  One
+ * Whether an open file differs from what was published of it, or, while it is clean, from what was
+ * opened.  A map's times tell nothing.  One
  * that is not where its path says is published, and looked for, once.
  */
 static bool looks_new(struct intent *intent)
@@ -438,8 +439,10 @@ static bool looks_new(struct intent *intent)
 	}
 	intent->print =
 		(struct intent_print){(uint64_t)st.st_size, stat_mtime(&st), stat_ctime(&st)};
+	bool times = intent->dirty || was.ctime_ns != 0;
 	return intent->fd < 0 || was.size_bytes != intent->print.size_bytes ||
-	       was.mtime_ns != intent->print.mtime_ns || was.ctime_ns != intent->print.ctime_ns;
+	       was.mtime_ns != intent->print.mtime_ns ||
+	       (times && was.ctime_ns != intent->print.ctime_ns);
 }
 
 /* Publishes what is open and new; overdue: only where it is time to. */

@@ -5,10 +5,10 @@
  *   open ──▶ CLEAN ──write──▶ DIRTY ──close──▶ CLOSE|DIRTY
  *              └──────────close, stamp as at open──▶ CLOSE
  *
- * DIRTY from the start: streams, copies, what was inherited or mapped, and what open() itself has
- * created or cut.  OTHER is what was seen to be opened for reading, or to be no file of interest:
- * closing and copying it asks the kernel nothing.  A close is named only where no intent of this
- * process told the name.
+ * DIRTY from the start: streams, copies, what was inherited or mapped, what open() itself has
+ * created or cut, and what was changed a moment ago.  OTHER is what was seen to be opened for
+ * reading, or to be no file of interest: closing and copying it asks the kernel nothing.  A close
+ * is named only where no intent of this process told the name.
  *
  * The child of vfork() shares the table with its parent but is another process: it is known by its
  * pid, neither believes the table nor writes to it.
@@ -30,6 +30,7 @@ static FIRST_PAGE unsigned held_end;   /* beyond the highest number that the tab
 static FIRST_PAGE uint32_t held_owner; /* the process whose table it is */
 
 #define INHERITED_MAX 64
+#define YOUNG_NS      INT64_C(2000000000)
 
 static bool is_writing(long flags)
 {
@@ -66,7 +67,7 @@ static enum held_state state_of(int fd)
 
 static bool is_held(int fd)
 {
-	return state_of(fd) >= HELD_CLEAN;
+	return state_of(fd) >= HELD_DIRTY;
 }
 
 /* What is known of fd, if it is still the file that was meant. */
@@ -200,6 +201,15 @@ static bool is_own_name(const struct journal_draft *draft)
 	return span_starts(name, SPAN("/proc/")) || span_starts(name, SPAN("/dev/"));
 }
 
+/*
+ * Changed so lately that a write which nobody sees may leave all of its times as they are, in the
+ * tick of a clock or the second of an old file system.
+ */
+static bool is_young(const struct file *file, uint64_t now_ns)
+{
+	return file->ctime_ns + YOUNG_NS > (int64_t)now_ns;
+}
+
 /* In a sandbox, where what was opened may not be looked at. */
 static void finish_blind(struct event *event)
 {
@@ -220,20 +230,20 @@ static void record_open(
 		event_forget_names(event);
 		event_name_of(event, fd);
 	}
+	bool unsure = channel == CHANNEL_STREAM || is_young(file, event->draft->time_ns);
 	if (!writer) {
 		event->draft->kind = RECORD_TRUNCATE;
 		facts.fd = -1;
 	} else {
 		event->draft->kind = RECORD_OPEN;
 	}
-	event->draft->flags = (uint16_t)((created ? RECORD_CREATED : 0) |
-					 (channel == CHANNEL_STREAM && writer ? RECORD_DIRTY : 0));
+	event->draft->flags =
+		(uint16_t)((created ? RECORD_CREATED : 0) | (unsure && writer ? RECORD_DIRTY : 0));
 	record_file(&facts, file);
 	bool mine = is_mine(event->pid);
-	bool clean = !created && channel == CHANNEL_CALLS;
 	bool recorded = event_finish(event, true, &facts);
 	if (writer && mine) {
-		hold(fd, file, clean ? HELD_CLEAN : HELD_DIRTY, recorded);
+		hold(fd, file, created || unsure ? HELD_DIRTY : HELD_CLEAN, recorded);
 	}
 }
 
@@ -269,11 +279,15 @@ void observe_first_write(int fd)
 {
 	struct held *it = &held[fd];
 	struct file file;
+	bool told = it->state == HELD_FORKED;
 	it->state = HELD_DIRTY;
 	if (!is_mine(recorder_pid())) { /* made by a fork that nobody saw: an intent of its own */
 		if (is_of_interest(fd, &file)) {
 			(void)record_inherit(recorder_pid(), fd, RECORD_INHERIT, &file);
 		}
+		return;
+	}
+	if (told) {
 		return;
 	}
 	struct record record = {.kind = RECORD_WRITTEN,
@@ -305,7 +319,7 @@ void observe_closing(struct closing *closing, int fd, enum channel channel)
 		return;
 	}
 	it = it ? &was : NULL;
-	bool dirty = !it || it->state == HELD_DIRTY || it->stamp != file.stamp ||
+	bool dirty = !it || it->state != HELD_CLEAN || it->stamp != file.stamp ||
 		     channel == CHANNEL_STREAM;
 	if (!it || !it->recorded) {
 		if (file.nlink == 0) {
@@ -352,7 +366,7 @@ void observe_range_closed(unsigned first, unsigned last)
 			.fd = (int)fd,
 			.dev = it->dev,
 			.ino = it->ino};
-		if (it->state >= HELD_CLEAN) {
+		if (it->state >= HELD_DIRTY) {
 			(void)record_append(&record);
 		}
 		let_go((int)fd);
@@ -489,6 +503,15 @@ void observe_all_mapped(void)
 }
 
 /* ---- processes --------------------------------------------------------------------------- */
+
+void observe_forking(void)
+{
+	for (unsigned fd = 0; fd < held_end; fd++) {
+		if (held[fd].state == HELD_DIRTY) {
+			held[fd].state = HELD_FORKED;
+		}
+	}
+}
 
 void observe_forked(void)
 {

@@ -54,6 +54,8 @@ void observe_copied(int fd, int copy);
 void observe_mapped(int fd);
 /* The same of all that is open for writing. */
 void observe_all_mapped(void);
+/* Before a fork whose child begins somewhere else than behind the call. */
+void observe_forking(void);
 /* In the child of fork(). */
 void observe_forked(void);
 /* child was spawned and has what is not closed on exec. */
@@ -86,8 +88,9 @@ void observe_changing(struct event *event, int fd);
 enum held_state {
 	HELD_UNKNOWN, /* free, or nothing is known */
 	HELD_OTHER,   /* not for writing, or not of interest */
-	HELD_CLEAN,   /* open for writing; nothing written since */
 	HELD_DIRTY,   /* written, or that cannot be told */
+	HELD_CLEAN,   /* open for writing; nothing written since */
+	HELD_FORKED,  /* as DIRTY, but a child that nobody has seen coming may be who writes */
 };
 
 struct held {
@@ -103,7 +106,7 @@ void observe_first_write(int fd);
 /* Before content is changed through fd. */
 static inline void observe_touch(int fd)
 {
-	if ((unsigned)fd < HELD_MAX && __builtin_expect(held[fd].state == HELD_CLEAN, 0)) {
+	if ((unsigned)fd < HELD_MAX && __builtin_expect(held[fd].state >= HELD_CLEAN, 0)) {
 		observe_first_write(fd);
 	}
 }

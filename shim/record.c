@@ -435,6 +435,7 @@ static struct file file_from(const struct stat *st)
 		.ino = st->st_ino,
 		.size_bytes = (uint64_t)st->st_size,
 		.mtime_ns = mtime_ns,
+		.ctime_ns = ctime_ns,
 		.stamp = (uint64_t)mtime_ns * 31 + (uint64_t)ctime_ns * 17 + (uint64_t)st->st_size,
 		.mode = st->st_mode,
 		.nlink = (uint32_t)st->st_nlink};

@@ -28,7 +28,7 @@
 struct file {
 	uint64_t dev, ino;
 	uint64_t size_bytes;
-	int64_t mtime_ns;
+	int64_t mtime_ns, ctime_ns;
 	uint64_t stamp; /* differs, as a rule, when content or metadata have changed */
 	uint32_t mode, nlink;
 };

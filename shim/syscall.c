@@ -39,16 +39,17 @@ void *real_or_absent(enum call call)
 	return real ? real : (void *)absent;
 }
 
-#define MAY_SHARE_MEMORY(name)                                                                     \
+#define MAY_SHARE_MEMORY(name, then)                                                               \
 	void *stub_##name(void)                                                                    \
 	{                                                                                          \
 		recorder_pid_uncertain();                                                          \
+		then;                                                                              \
 		return real_or_absent(CALL_##name);                                                \
 	}
-MAY_SHARE_MEMORY(vfork)
-MAY_SHARE_MEMORY(__vfork)
-MAY_SHARE_MEMORY(clone)
-MAY_SHARE_MEMORY(__clone)
+MAY_SHARE_MEMORY(vfork, )
+MAY_SHARE_MEMORY(__vfork, )
+MAY_SHARE_MEMORY(clone, observe_forking())
+MAY_SHARE_MEMORY(__clone, observe_forking())
 
 STUB(vfork)
 STUB(__vfork)
@@ -365,6 +366,7 @@ void *stub_syscall(long number)
 		    : case DESCRIPTOR_NUMBERS : case MOVING_NUMBERS : return (void *)seen;
 	case FORK_NUMBERS:
 		recorder_pid_uncertain();
+		observe_forking();
 		return real_or_absent(CALL_syscall);
 	default:
 		return real_or_absent(CALL_syscall);

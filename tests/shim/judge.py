@@ -86,7 +86,8 @@ def changes(journal, *trees):
 
 def covers(change, path, was, now):
     """Whether who acts on the change makes path right."""
-    if now and change.time_ns < now.changed_ns:
+    by_entry = now and now.directory and now.mtime_ns == now.changed_ns  # not a change of its own
+    if now and not by_entry and change.time_ns < now.changed_ns:
         return False
     if change.path == path:
         return True

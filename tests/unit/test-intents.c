@@ -156,7 +156,8 @@ static void overdue_again_and_again(void **state)
 	uint64_t begun = 1000 * CLOCK_S;
 	open_as(*state, RECORD_OPEN, 0, 1, 3, 50, "/t/f");
 	struct intent *intent = intents_get(*state, 1, 3);
-	assert_false(intents_overdue(*state, intent, begun + 10 * MAX_DELAY));
+	assert_false(intents_overdue(*state, intent, begun + MAX_DELAY - 1));
+	assert_true(intents_overdue(*state, intent, begun + MAX_DELAY)); /* clean as it is */
 	struct record written = record_of(RECORD_WRITTEN, 1, 3, 50);
 	intents_written(*state, &written);
 	assert_false(intents_overdue(*state, intent, begun + MAX_DELAY - 1));

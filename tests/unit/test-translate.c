@@ -432,6 +432,32 @@ static void open_for_long(void **state)
 	assert_told(w, "write F tree/f\n");
 }
 
+/* By a call that no shim sees, so that the intent stays clean. */
+static void written_unseen_while_open(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	struct record record =
+		file_record(w, RECORD_OPEN, RECORD_HAS_STAT, 3, at(w, "tree/f"), at(w, "tree/f"));
+	struct stat st;
+	assert_int_equal(stat(at(w, "tree/f"), &st), 0);
+	record.size_bytes = 1;
+	record.mtime_ns = st.st_mtim.tv_sec * (int64_t)CLOCK_S + st.st_mtim.tv_nsec;
+	record.nlink = 1;
+	send(w, &record);
+	uint64_t due = BEGIN + 300 * CLOCK_S;
+	assert_int_equal(translate_open_files(w->translate, clock_now(), due), 0);
+	assert_int_equal(translate_overdue(w->translate, clock_now(), due), 0);
+	assert_told(w, "");
+	assert_int_equal(truncate(at(w, "tree/f"), 9), 0);
+	due += 300 * CLOCK_S;
+	assert_int_equal(translate_overdue(w->translate, clock_now(), due), 0);
+	assert_told(w, "write F tree/f\n");
+	due += 300 * CLOCK_S;
+	assert_int_equal(translate_overdue(w->translate, clock_now(), due), 0);
+	assert_told(w, "");
+}
+
 static void renames(void **state)
 {
 	struct world *w = *state;
@@ -818,6 +844,7 @@ int main(void)
 		TEST(longer_than_path_max),
 		TEST(shells_and_killed_jobs),
 		TEST(open_for_long),
+		TEST(written_unseen_while_open),
 		TEST(renames),
 		TEST(renames_of_what_looks_old),
 		TEST(renames_over_borders),
