@@ -53,9 +53,9 @@ enum record_kind {
 };
 
 enum record_flag {
-	RECORD_DIRTY =
-		1 << 0, /* CLOSE: written, or unknown (stdio, map, inherited); OPEN: cannot be known */
-	RECORD_CREATED = 1 << 1,   /* OPEN with O_CREAT or O_TRUNC: changed by the open itself */
+	RECORD_DIRTY = 1 << 0,   /* CLOSE: written, or unknown (stdio, map, inherited); OPEN: cannot
+				    be known */
+	RECORD_CREATED = 1 << 1, /* OPEN with O_CREAT or O_TRUNC: changed by the open itself */
 	RECORD_HAS_STAT = 1 << 2,  /* size, mtime, mode, nlink are what the writer saw */
 	RECORD_HAS_INODE = 1 << 3, /* dev, ino of the file (of the new name for renames) */
 	RECORD_NOFOLLOW = 1 << 4,  /* META: of the symlink itself */

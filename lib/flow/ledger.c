@@ -333,11 +333,10 @@ int ledger_unseen(struct ledger *ledger, const struct note *note, struct why *wh
 	}
 	total_add(ledger, TOTAL_UNSEEN, note->programs);
 	total_add(ledger, TOTAL_FOUND, note->found);
-	return note->job.len == 0
-		       ? 0
-		       : sql_run(ledger, why, SQL_UNSEEN_ADD, "biii", note->job,
-				 (int64_t)note->programs, (int64_t)note->found,
-				 (int64_t)ledger->now_ns);
+	return note->job.len == 0 ? 0
+				  : sql_run(ledger, why, SQL_UNSEEN_ADD, "biii", note->job,
+					    (int64_t)note->programs, (int64_t)note->found,
+					    (int64_t)ledger->now_ns);
 }
 
 /* --- daemons ------------------------------------------------------------------------------ */

@@ -425,8 +425,9 @@ static void an_older_ledger_goes_on(void **state)
 	assert_int_equal(ledger_commit(b->ledger, NULL), 0);
 	ledger_close(b->ledger);
 	b->ledger = NULL;
-	sprintf(command, "/usr/bin/python3 -c \"import sqlite3; d = sqlite3.connect('%s');"
-			 " d.executescript('DROP TABLE unseen; PRAGMA user_version = 1')\"",
+	sprintf(command,
+		"/usr/bin/python3 -c \"import sqlite3; d = sqlite3.connect('%s');"
+		" d.executescript('DROP TABLE unseen; PRAGMA user_version = 1')\"",
 		b->file);
 	assert_int_equal(system(command), 0);
 	open_ledger(b);
