@@ -158,7 +158,8 @@ static void read_text(uint32_t pid, uint64_t at, struct buf *ret)
 	while (at && ret->len < PATH_MAX) {
 		char part[PAGE];
 		size_t len = PAGE - at % PAGE;
-		struct iovec to = {part, len}, from = {(void *)(uintptr_t)at, len};
+		void *there = (void *)(uintptr_t)at; // NOLINT(performance-no-int-to-ptr)
+		struct iovec to = {part, len}, from = {there, len};
 		if (process_vm_readv((pid_t)pid, &to, 1, &from, 1, 0) != (ssize_t)len) {
 			buf_clear(ret);
 			return;
