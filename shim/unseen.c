@@ -21,6 +21,7 @@
 #include <stddef.h>
 
 #include "directory.h"
+#include "first-page.h"
 #include "readable.h"
 #include "record.h"
 #include "resolve.h"
@@ -44,7 +45,7 @@
 
 extern __attribute__((weak, visibility("default"))) char **environ;
 
-static bool preloaded; /* by LD_PRELOAD, so that its absence says something */
+static FIRST_PAGE bool preloaded; /* by LD_PRELOAD, so that its absence says something */
 
 static struct {
 	bool on;
