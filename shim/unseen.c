@@ -479,7 +479,7 @@ static size_t put(struct event *event, const char *text)
 {
 	char *to = event->draft->bytes + event->used;
 	size_t len = 0;
-	for (; text[len] && len < PATH_ROOM && len < space(event); len++) {
+	for (; len < PATH_ROOM && len < space(event) && text[len]; len++) {
 		to[len] = text[len];
 	}
 	event->used += (uint32_t)len;
