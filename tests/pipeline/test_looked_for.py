@@ -116,3 +116,14 @@ def test_counted_by_job(here, world):
     assert status["totals"]["unseen_programs"] >= 2 and status["totals"]["unseen_found"] >= 3
     text = world.must("status")
     assert "unseen" in text and "(3 files found)" in text
+
+
+def test_run_directly(here, world):
+    """mirrorctl itself has no shim in it."""
+    here.sh("mkdir d")
+    done = world.mirrorctl("run", "--", ALONE, "write", "a", cwd=f"{here.source}/d")
+    assert done.returncode == 0
+    arrives(here)
+    done = world.mirrorctl("run", "--trace", "--", ALONE, "write", "b", cwd=f"{here.source}/d")
+    assert done.returncode in (0, 2)
+    arrives(here)

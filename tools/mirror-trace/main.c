@@ -3,6 +3,8 @@
  * mirror-trace: becomes a program that no shim can be in, with its file calls told to a tracer.
  *
  *   mirror-trace SOCKET p|v PROGRAM ARGV0 [ARGUMENT…]      put in front by the shim's exec
+ *   mirror-trace --run COMMAND [ARGUMENT…]                 the first exec of `mirrorctl run`, with
+ * a shim behind it that looks at COMMAND
  *
  * Installs a filter whose listener it hands to `mirrorctl run --trace`, which waits at the abstract
  * SOCKET, and execs.  What goes wrong on the way is no reason not to run the program: it is looked
@@ -157,8 +159,18 @@ static void run_in_path(const char *name, char **argv)
 	}
 }
 
+static int run_first(char **argv)
+{
+	(void)execvp(argv[0], argv);
+	(void)fprintf(stderr, "mirrorctl: run '%s': %s\n", argv[0], strerror(errno));
+	return errno == ENOENT ? 127 : 126;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 2 && strcmp(argv[1], "--run") == 0) {
+		return run_first(argv + 2);
+	}
 	if (argc < 5) {
 		(void)fprintf(stderr, "mirror-trace: this is for mirrorctl run --trace\n");
 		return 2;

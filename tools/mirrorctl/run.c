@@ -10,12 +10,32 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "flow/place.h"
 #include "shell.h"
 #include "trace.h"
 #include "verb.h"
 
 #define EXIT_CANNOT_RUN 126
-#define EXIT_NO_COMMAND 127
+
+/*
+ * We have no shim in us, so nobody would look at what the command is: it is run by a small program
+ * that has.  NULL when memory ran out.
+ */
+static char **through_helper(const struct command *command)
+{
+	static char option[] = "--run";
+	char *helper = place_program("mirror-trace");
+	char **vector = calloc(command->argument_count + 3, sizeof(*vector));
+	if (helper && vector) {
+		vector[0] = helper;
+		vector[1] = option;
+		memcpy(vector + 2, command->arguments, command->argument_count * sizeof(*vector));
+		return vector;
+	}
+	free(helper);
+	free(vector);
+	return NULL;
+}
 
 static int run_run(struct command *command)
 {
@@ -31,16 +51,19 @@ static int run_run(struct command *command)
 	if (setenv("LD_PRELOAD", preload, 1) < 0 || setenv("MIRROR_JOURNAL", journal, 1) < 0) {
 		return say(EXIT_CANNOT_RUN, "set the environment: %s", strerror(errno));
 	}
+	char **vector = through_helper(command);
+	if (!vector) {
+		return say(EXIT_CANNOT_RUN, "out of memory");
+	}
 	if (command_has(command, "trace")) {
 		if (trace_probe(&why) < 0) {
 			return say(EXIT_USAGE, "%s", why.text);
 		}
-		(void)trace_run(command->config, command->arguments, &why);
+		(void)trace_run(command->config, vector, &why);
 		return say(EXIT_CANNOT_RUN, "%s", why.text);
 	}
-	execvp(command->arguments[0], command->arguments);
-	return say(errno == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_RUN, "run %s: %s",
-		log_quote(span_str(command->arguments[0])), strerror(errno));
+	execv(vector[0], vector);
+	return say(EXIT_CANNOT_RUN, "run %s: %s", log_quote(span_str(vector[0])), strerror(errno));
 }
 
 static const struct option_row run_options[] = {
