@@ -67,9 +67,10 @@ static int make_directories(const char *directory, struct why *why)
 		slash = slash + strcspn(slash, "/");
 		char end = *slash;
 		*slash = '\0';
-		if (mkdir(path, 0700) < 0 && errno != EEXIST && access(path, F_OK) < 0) {
+		int error = mkdir(path, 0700) < 0 ? errno : 0;
+		if (error && error != EEXIST && access(path, F_OK) < 0) {
 			return why_error(
-				why, -errno, "make directory '%s': %s", path, strerror(errno));
+				why, -error, "make directory '%s': %s", path, strerror(error));
 		}
 		*slash = end;
 		if (end == '\0') {

@@ -150,13 +150,16 @@ static bool write_text(const char *path, const char *text)
 /* A file system of a megabyte at directory, seen by nobody else. */
 static bool mount_small(void)
 {
-	char map[32];
+	char users[32], groups[32];
 	uid_t user = geteuid();
-	if (user != 0) {
-		(void)snprintf(map, sizeof(map), "%u %u 1", user, user);
-		if (unshare(CLONE_NEWUSER) < 0 || !write_text("/proc/self/uid_map", map)) {
-			return false;
-		}
+	gid_t group = getegid();
+	(void)snprintf(users, sizeof(users), "%u %u 1", user, user);
+	(void)snprintf(groups, sizeof(groups), "%u %u 1", group, group);
+	/* without a group of its own in there, a process may make nothing */
+	if (user != 0 && (unshare(CLONE_NEWUSER) < 0 || !write_text("/proc/self/uid_map", users) ||
+				 !write_text("/proc/self/setgroups", "deny") ||
+				 !write_text("/proc/self/gid_map", groups))) {
+		return false;
 	}
 	return unshare(CLONE_NEWNS) == 0 &&
 	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
