@@ -33,11 +33,8 @@
 #include "sandbox.h"
 #include "summon.h"
 
-#define RETRY_NS UINT64_C(5000000000)
-/* Of one made here: where the list says nothing, and at most, for it takes its time. */
-#define RING_SIZE      (UINT64_C(16) << 20)
-#define RING_SIZE_MOST (UINT64_C(64) << 20)
-#define NAME_MAX_      4096u
+#define RETRY_NS  UINT64_C(5000000000)
+#define NAME_MAX_ 4096u
 
 #define SETTLED 8u /* records */
 
@@ -275,15 +272,18 @@ static bool is_of_no_use(int r)
 	return r == -ENOENT || r == -EACCES || r == -EROFS || r == -ENOTDIR || r == -EPERM;
 }
 
-/* The list may begin with the size of a ring that is made here. */
+/*
+ * The list begins with the size of a ring that is made here, where it is not the usual one.
+ * Larger ones are not made in a job: reserving them takes its time.
+ */
 static uint64_t ring_size(void)
 {
 	uint64_t size = 0;
 	const char *digit = self.places;
-	for (; *digit >= '0' && *digit <= '9' && size <= RING_SIZE_MOST; digit++) {
+	for (; *digit >= '0' && *digit <= '9' && size <= JOURNAL_SIZE_DEFAULT; digit++) {
 		size = size * 10 + (uint64_t)(*digit - '0');
 	}
-	return size == 0 ? RING_SIZE : size < RING_SIZE_MOST ? size : RING_SIZE_MOST;
+	return size == 0 || size > JOURNAL_SIZE_DEFAULT ? JOURNAL_SIZE_DEFAULT : size;
 }
 
 /* The first ring, in the place that a poster would take. */

@@ -131,6 +131,8 @@ struct journal_writer {
  */
 int journal_attach(struct journal_writer *writer, const char *directory);
 
+#define JOURNAL_SIZE_DEFAULT (UINT64_C(64) << 20)
+
 /*
  * Makes directory, those above it that are missing, and an empty ring in it, unless there is one;
  * size_bytes as for journal_create().  All writers and the reader may try at once.  Takes no

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/journal.h"
 #include "core/cleanup.h"
 #include "core/path.h"
 
@@ -115,9 +116,13 @@ char *place_journal(const struct config *config, size_t index)
 char *place_journal_list(const struct config *config)
 {
 	CLEANUP(buf_finish) struct buf list = BUF_EMPTY;
-	buf_printf(&list, "%llu", (unsigned long long)config->journal_size_bytes);
+	if (config->journal_size_bytes != JOURNAL_SIZE_DEFAULT) {
+		buf_printf(&list, "%llu:", (unsigned long long)config->journal_size_bytes);
+	}
 	for (size_t i = 0; config->journal[i]; i++) {
-		buf_add_char(&list, ':');
+		if (i) {
+			buf_add_char(&list, ':');
+		}
 		add_journal(&list, config, i, false);
 	}
 	return list.failed ? NULL : buf_steal(&list);
