@@ -21,20 +21,16 @@
  * We have no shim in us, so nobody would look at what the command is: it is run by a small program
  * that has.  NULL when memory ran out.
  */
-static char **through_helper(const struct command *command)
+static char **through(char *helper, const struct command *command)
 {
 	static char option[] = "--run";
-	char *helper = place_program("mirror-trace");
 	char **vector = calloc(command->argument_count + 3, sizeof(*vector));
-	if (helper && vector) {
+	if (vector) {
 		vector[0] = helper;
 		vector[1] = option;
 		memcpy(vector + 2, command->arguments, command->argument_count * sizeof(*vector));
-		return vector;
 	}
-	free(helper);
-	free(vector);
-	return NULL;
+	return vector;
 }
 
 static int run_run(struct command *command)
@@ -51,7 +47,8 @@ static int run_run(struct command *command)
 	if (setenv("LD_PRELOAD", preload, 1) < 0 || setenv("MIRROR_JOURNAL", journal, 1) < 0) {
 		return say(EXIT_CANNOT_RUN, "set the environment: %s", strerror(errno));
 	}
-	char **vector = through_helper(command);
+	CLEANUP(free_p) char *helper = place_program("mirror-trace");
+	CLEANUP(free_p) char **vector = helper ? through(helper, command) : NULL;
 	if (!vector) {
 		return say(EXIT_CANNOT_RUN, "out of memory");
 	}
