@@ -32,6 +32,9 @@
 #define SWEEP_NS     (60 * CLOCK_S)
 #define FAREWELL_NS  (50 * CLOCK_MS) /* for the last acknowledgements to leave */
 #define BARRIERS_MAX 64
+#define QUIET_NS     (10 * CLOCK_S) /* nothing heard for so long: is something lost? */
+#define QUIET_MAX_NS (600 * CLOCK_S)
+#define REMIND_MAX   100 /* obligations at once */
 
 /* One message, decoded. */
 struct entry {
@@ -55,7 +58,8 @@ struct tally {
 	char *metrics;
 	struct loop_timer commit, publish, barrier, farewell;
 	uint64_t swept_ns, told_ns;
-	struct ident reached; /* told at once that it is reached */
+	uint64_t heard_ns, quiet_ns; /* of changes, receipts and merges; how long is too long */
+	struct ident reached;        /* told at once that it is reached */
 };
 
 static void entry_finish(struct entry *entry)
@@ -238,6 +242,9 @@ static void on_message(void *arg, struct broker_delivery delivery, struct span b
 		return;
 	}
 	tally->taken++;
+	if (entry.kind != MESSAGE_NOTE || entry.note.kind == NOTE_MERGED) {
+		tally->heard_ns = clock_now();
+	}
 	tally->entries[tally->count++] = entry;
 	if (tally->count >= BATCH && !tally->failing) {
 		commit(tally);
@@ -290,6 +297,59 @@ static int tell(void *arg, struct ident flush, uint64_t asked_ns)
 	return 0;
 }
 
+/* --- what nobody else remembers ----------------------------------------------------------- */
+
+struct reminding {
+	struct tally *tally;
+	unsigned count;
+};
+
+/* The same id once more: whoever has it still passes over it. */
+static int remind(void *arg, struct ident id, struct span path, uint64_t time_ns)
+{
+	struct reminding *reminding = arg;
+	const struct service *service = reminding->tally->service;
+	struct change *change = path.len ? change_create() : NULL;
+	reminding->count++;
+	if (!change) {
+		return 0;
+	}
+	change->id = id;
+	change->op = CHANGE_LOOK;
+	change->facts = CHANGE_DEEP | CHANGE_DELETE | CHANGE_SOON;
+	change->time_ns = time_ns;
+	int r = change_set(&change->path, path) ||
+		change_set(&change->host, span_str(place_host()));
+	if (r == 0) {
+		r = topology_publish_change(service->config, service->broker, change, NULL, NULL);
+	}
+	change_destroy(change);
+	return r;
+}
+
+/*
+ * A copier that is killed may have published changes that the broker handed to the tally's queue
+ * and not to the winnow's: they were not confirmed, so the order that they came of is done again,
+ * and nothing is lost but the answer.  When nothing moves any more, what is open is asked for,
+ * more and more rarely: it may as well be waiting for a retry.
+ */
+static void remind_if_quiet(struct tally *tally, uint64_t now)
+{
+	struct reminding reminding = {.tally = tally};
+	struct why why;
+	if (now < tally->heard_ns + tally->quiet_ns) {
+		return;
+	}
+	if (ledger_each_open(tally->ledger, REMIND_MAX, remind, &reminding, &why) < 0) {
+		log_warning("what is open: %s", why.text);
+	}
+	uint64_t longer = 2 * tally->quiet_ns;
+	tally->quiet_ns = reminding.count == 0    ? QUIET_NS
+			  : longer < QUIET_MAX_NS ? longer
+						  : QUIET_MAX_NS;
+	tally->heard_ns = now;
+}
+
 /* Also those that are reached go on being told, until their asker has gone. */
 static void on_barrier(void *arg)
 {
@@ -304,6 +364,7 @@ static void on_barrier(void *arg)
 	if (ledger_each_barrier(tally->ledger, tell, &telling, &why) < 0) {
 		log_warning("barriers: %s", why.text);
 	}
+	remind_if_quiet(tally, now);
 	loop_timer_set(&tally->barrier, now + BARRIER_NS);
 }
 
@@ -351,6 +412,8 @@ static int setup(struct service *service, struct why *why)
 	}
 	service->state = tally;
 	tally->service = service;
+	tally->heard_ns = clock_now();
+	tally->quiet_ns = QUIET_NS;
 	loop_timer_init(&tally->commit, service->loop, commit, tally);
 	loop_timer_init(&tally->publish, service->loop, on_publish, tally);
 	loop_timer_init(&tally->barrier, service->loop, on_barrier, tally);

@@ -201,14 +201,14 @@ int ledger_each_job(struct ledger *ledger, unsigned limit,
 }
 
 int ledger_each_open(struct ledger *ledger, unsigned limit,
-	int (*fn)(void *arg, struct span path, uint64_t time_ns, enum change_op op), void *arg,
+	int (*fn)(void *arg, struct ident id, struct span path, uint64_t time_ns), void *arg,
 	struct why *why)
 {
 	sqlite3_stmt *row;
 	int r = sql_first(ledger, why, &row, SQL_OPEN_EACH, "i", (int64_t)limit);
 	for (; r == 0; r = sql_next(ledger, why, row)) {
-		r = fn(arg, column_span(row, 0), (uint64_t)column_int(row, 1),
-			(enum change_op)column_int(row, 2));
+		r = fn(arg, column_ident(row, 2), column_span(row, 0),
+			(uint64_t)column_int(row, 1));
 		if (r) {
 			sqlite3_reset(row);
 			return r;

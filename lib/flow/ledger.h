@@ -140,5 +140,5 @@ int ledger_each_job(struct ledger *ledger, unsigned limit,
 
 /* Open obligations, oldest first, at most limit. */
 int ledger_each_open(struct ledger *ledger, unsigned limit,
-	int (*fn)(void *arg, struct span path, uint64_t time_ns, enum change_op op), void *arg,
+	int (*fn)(void *arg, struct ident id, struct span path, uint64_t time_ns), void *arg,
 	struct why *why);

@@ -364,7 +364,7 @@ static int see_beat(void *arg, const struct note *beat)
 	return 0;
 }
 
-static int see_open(void *arg, struct span path, uint64_t time_ns, enum change_op op)
+static int see_open(void *arg, struct ident id, struct span path, uint64_t time_ns)
 {
 	struct view *view = arg;
 	view->facts.open_since_ns = time_ns;
