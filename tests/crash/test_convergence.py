@@ -30,7 +30,9 @@ def trouble(world, dice, kinds):
         world.kill("broker")
     elif kind == "cut":
         world.sshd.cut()
+        world.killed = True  # as below
     elif kind == "sshd":
+        world.killed = True  # nobody can remove a temporary name meanwhile
         world.sshd.stop()
         time.sleep(1)
         world.sshd.start()
