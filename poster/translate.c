@@ -76,9 +76,11 @@ static int name_of_inherited(struct translate *t, const struct record *record, s
 	return names_find(t->options.names, SPAN_NONE, span_str(link), true, record->pid, ret);
 }
 
-/* Announced by a process that died in the middle of opening or closing: the name is all there is.
+/*
+ * Content known by name alone: truncate(2), and what a process announced that died in the middle of
+ * opening or closing.
  */
-static int take_draft_of_file(struct translate *t, const struct record *record)
+static int take_by_name(struct translate *t, const struct record *record)
 {
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
@@ -92,7 +94,7 @@ static int take_open(struct translate *t, const struct record *record)
 	CLEANUP(intent_destroy_p) struct intent *replaced = NULL;
 	bool opened = record->kind == RECORD_OPEN && record->path.len;
 	if (record_is_draft(record)) {
-		return take_draft_of_file(t, record);
+		return take_by_name(t, record);
 	}
 	int r = opened ? name_of(t, record, true, &name) : name_of_inherited(t, record, &name);
 	if (opened && r == 0 && span_starts(buf_span(&name), SPAN("/proc/"))) {
@@ -117,7 +119,7 @@ static int take_close(struct translate *t, const struct record *record)
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
 	if (record_is_draft(record)) {
-		return take_draft_of_file(t, record);
+		return take_by_name(t, record);
 	}
 	CLEANUP(intent_destroy_p)
 	struct intent *intent = intents_take_closed(t->options.intents, record);
@@ -132,14 +134,6 @@ static int take_close(struct translate *t, const struct record *record)
 	if (r == -ENOENT) {
 		return 0; /* of a file nobody told of: it says nothing */
 	}
-	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
-}
-
-static int take_truncate(struct translate *t, const struct record *record)
-{
-	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
-	struct cause cause = cause_of_record(record);
-	int r = name_of(t, record, true, &name);
 	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
 }
 
@@ -381,7 +375,7 @@ static int (*const takers[RECORD_KIND_COUNT])(struct translate *, const struct r
 	[RECORD_INHERIT] = take_open,
 	[RECORD_MAP] = take_open,
 	[RECORD_CLOSE] = take_close,
-	[RECORD_TRUNCATE] = take_truncate,
+	[RECORD_TRUNCATE] = take_by_name,
 	[RECORD_META] = take_meta,
 	[RECORD_MKDIR] = take_made,
 	[RECORD_SYMLINK] = take_symlink,
