@@ -14,7 +14,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,23 +286,6 @@ struct process {
 	uint32_t pid, parent, session;
 };
 
-/* From /proc/PID/stat; false: gone, a zombie, or a thread of the kernel. */
-static bool read_process(uint32_t pid, struct process *ret)
-{
-	char file[32], text[512], state;
-	(void)snprintf(file, sizeof(file), "/proc/%u/stat", pid);
-	CLEANUP(fd_close) int fd = open(file, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (len <= 0) {
-		return false;
-	}
-	text[len] = '\0';
-	const char *at = strrchr(text, ')');
-	*ret = (struct process){.pid = pid};
-	return at && sscanf(at + 1, " %c %u %*u %u", &state, &ret->parent, &ret->session) == 3 &&
-	       state != 'Z' && state != 'X' && ret->session != 0;
-}
-
 /* Whether the shim is in it.  What we may not read has gained privileges. */
 static bool is_seen(uint32_t pid)
 {
@@ -405,9 +387,9 @@ static bool may_be_orphan(const struct unseen *unseen, const struct process *pro
 
 static int sweep_one(struct unseen *unseen, uint32_t pid)
 {
-	struct process process;
+	struct process process = {.pid = pid};
 	const struct intent *own, *parents;
-	if (!read_process(pid, &process)) {
+	if (!pid_origin(pid, &process.parent, &process.session)) {
 		return 0;
 	}
 	if (has_place(unseen, pid, &own)) {

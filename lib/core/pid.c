@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fields 3 (state) and 22 (start) of /proc/PID/stat; the name in field 2 may hold anything. */
+/* Fields of /proc/PID/stat, by their numbers in proc(5); the name in field 2 may hold anything. */
 #include "core/pid.h"
 
 #include <errno.h>
@@ -16,7 +16,9 @@
 
 #define STAT_BYTES 1024
 
-/* Field 3 and what follows it, or NULL. */
+enum { STATE = 3, PARENT = 4, SESSION = 6, STARTED = 22, MEMORY = 23 };
+
+/* Field STATE and what follows it, or NULL. */
 static const char *read_state(uint32_t pid, char text[STAT_BYTES])
 {
 	char path[32];
@@ -29,6 +31,15 @@ static const char *read_state(uint32_t pid, char text[STAT_BYTES])
 	text[len] = '\0';
 	const char *end = strrchr(text, ')');
 	return end && end[1] == ' ' ? end + 2 : NULL;
+}
+
+static uint64_t number_in(const char *state, int field)
+{
+	const char *at = state;
+	for (int i = STATE; i < field && at; i++) {
+		at = strchr(at + 1, ' ');
+	}
+	return at ? strtoull(at, NULL, 10) : 0;
 }
 
 static bool is_over(const char *state)
@@ -56,14 +67,20 @@ bool pid_is_stopped(uint32_t pid)
 uint64_t pid_started_ticks(uint32_t pid)
 {
 	char text[STAT_BYTES];
-	const char *at = read_state(pid, text);
-	if (!at || is_over(at)) {
-		return 0;
+	const char *state = read_state(pid, text);
+	return state && !is_over(state) ? number_in(state, STARTED) : 0;
+}
+
+bool pid_origin(uint32_t pid, uint32_t *ret_parent, uint32_t *ret_session)
+{
+	char text[STAT_BYTES];
+	const char *state = read_state(pid, text);
+	if (!state || is_over(state) || !number_in(state, MEMORY)) {
+		return false;
 	}
-	for (int field = 3; field < 22 && at; field++) {
-		at = strchr(at + 1, ' ');
-	}
-	return at ? strtoull(at + 1, NULL, 10) : 0;
+	*ret_parent = (uint32_t)number_in(state, PARENT);
+	*ret_session = (uint32_t)number_in(state, SESSION);
+	return true;
 }
 
 uint64_t pid_started_ns(uint32_t pid)

@@ -17,3 +17,8 @@ bool pid_is_stopped(uint32_t pid);
 uint64_t pid_started_ticks(uint32_t pid);
 /* The same by the wall clock, exact to some hundredths of a second; 0: gone, or not known. */
 uint64_t pid_started_ns(uint32_t pid);
+/*
+ * Who started it, and its session: 0 where that was begun outside of our namespace of pids.
+ * false: gone, a zombie, or a thread of the kernel (which has no memory of its own).
+ */
+bool pid_origin(uint32_t pid, uint32_t *ret_parent, uint32_t *ret_session);

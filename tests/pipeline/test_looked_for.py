@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from rig import wait_until
 from rig.process import descendants, kill
 from rig.world import BUILD
 
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ALONE = f"{BUILD}/tests/shim/alone"
 BUSYBOX = shutil.which("busybox") or "busybox"
 
@@ -90,6 +92,19 @@ def test_left_behind(here):
     wait_until(lambda: here.holds("b", b"alone\n"), 60, "what the child wrote")
     here.sh(f"{BUSYBOX} sh -c '{BUSYBOX} setsid {BUSYBOX} sh -c \"sleep 4; echo late > c\" & sleep 2'")
     wait_until(lambda: here.holds("c", b"late\n"), 60, "what the daemon wrote")
+
+
+def test_left_behind_in_session_0():
+    """The session was begun outside of the namespace of pids, as in many a container."""
+    inside = ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--mount-proc",
+              "--kill-child"]
+    if subprocess.run([*inside, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("namespaces are not allowed here")
+    done = subprocess.run(
+        [*inside, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-c",
+         os.path.join(TESTS, "pytest.ini"), "--rootdir", TESTS, f"{__file__}::test_left_behind"],
+        text=True, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_poster_is_killed_meanwhile(here, world):
