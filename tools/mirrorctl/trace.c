@@ -298,13 +298,16 @@ static bool is_inside(const struct call *call)
 	return len > 0 && text[0] >= '0' && text[0] <= '9' && atoi(text) == call->row->number;
 }
 
-/* Those of one thread (which has begun another call), or, 0, of all that are over. */
+/*
+ * Those of one thread (which has begun another call), or, 0, of all that are over; where nobody is
+ * left to listen to, that is all of them.
+ */
 static void settle(struct trace *trace, uint32_t thread)
 {
 	struct call **at = &trace->calls;
 	while (*at) {
 		struct call *call = *at;
-		if (thread ? call->thread != thread : is_inside(call)) {
+		if (thread ? call->thread != thread : trace->listener_count && is_inside(call)) {
 			at = &call->next;
 			continue;
 		}
