@@ -68,25 +68,32 @@ static struct ident ident_for(struct translate *t, const struct cause *cause, en
 	return (struct ident){t->source, ++t->number};
 }
 
+static bool record_has_stat(const struct record *record)
+{
+	return record && (record->flags & RECORD_HAS_STAT);
+}
+
+/* st: what the name is now, or NULL. */
 static void fill_seen(struct change_seen *seen, const struct cause *cause, const struct stat *st)
 {
 	const struct record *record = cause->record;
-	if (record && (record->flags & RECORD_HAS_STAT)) {
+	if (record_has_stat(record)) {
 		*seen = (struct change_seen){.has_stat = true,
 			.size_bytes = record->size_bytes,
 			.mtime_ns = record->mtime_ns,
 			.mode = record->mode,
 			.nlink = record->nlink};
-	} else if (st && cause_is_file(st, cause)) {
+	} else if (st && (!cause->has_inode || cause_is_file(st, cause))) {
 		*seen = (struct change_seen){.has_stat = true,
 			.size_bytes = (uint64_t)st->st_size,
 			.mtime_ns = stat_mtime(st),
 			.mode = st->st_mode,
 			.nlink = (uint32_t)st->st_nlink};
 	}
-	seen->has_inode = cause->has_inode;
-	seen->dev = cause->dev;
-	seen->ino = cause->ino;
+	bool named = !cause->has_inode && st && !record_has_stat(record);
+	seen->has_inode = cause->has_inode || named;
+	seen->dev = named ? st->st_dev : cause->dev;
+	seen->ino = named ? st->st_ino : cause->ino;
 }
 
 struct change *tell_make(struct translate *t, const struct cause *cause, enum role role,
@@ -114,9 +121,11 @@ int tell_change(struct translate *t, const struct cause *cause, enum role role, 
 		t->counts.outside++;
 		return 0;
 	}
+	int (*add)(struct change *, struct span, struct span) =
+		op == CHANGE_LINK ? change_add_link : change_add_pair;
 	CLEANUP(change_destroy_p)
 	struct change *change = tell_make(t, cause, role, op, facts, path);
-	if (!change || (pair.from.len && change_add_pair(change, pair.from, pair.to) < 0)) {
+	if (!change || (pair.from.len && add(change, pair.from, pair.to) < 0)) {
 		return -ENOMEM;
 	}
 	fill_seen(&change->seen, cause, NULL);

@@ -48,7 +48,7 @@ DEFINE_CLEANUP(struct change *, change_destroy)
 struct change *tell_make(struct translate *t, const struct cause *cause, enum role role,
 	enum change_op op, unsigned facts, struct span path);
 
-#define NO_PAIR ((struct change_pair){SPAN_NONE, SPAN_NONE})
+#define NO_PAIR ((struct change_pair){SPAN_NONE, SPAN_NONE, false})
 /* Where the path is inside of a tree, publishes a change of it; from empty: no pair. */
 int tell_change(struct translate *t, const struct cause *cause, enum role role, enum change_op op,
 	unsigned facts, struct span path, struct change_pair pair);

@@ -247,7 +247,7 @@ static int take_link(struct translate *t, const struct record *record)
 	if (record->path.len && name_of(t, record, false, &from) == 0 &&
 		names_tree(t->options.names, buf_span(&from)) ==
 			names_tree(t->options.names, buf_span(&to))) {
-		pair = (struct change_pair){buf_span(&from), buf_span(&to)};
+		pair = (struct change_pair){buf_span(&from), buf_span(&to), true};
 	}
 	r = name_nameless(t, &cause, buf_span(&to));
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, CHANGE_LINK, 0, buf_span(&to), pair);
@@ -303,7 +303,7 @@ static int tell_rename(struct translate *t, const struct record *record, const s
 {
 	const struct tree *old = names_tree(t->options.names, move->from);
 	const struct tree *new = names_tree(t->options.names, move->to);
-	struct change_pair pair = {move->from, move->to};
+	struct change_pair pair = {move->from, move->to, false};
 	bool force = move->force || recent_is_blind(t->recent, record->time_ns);
 	unsigned facts = DEEP_ALL | (force ? CHANGE_FORCE : 0);
 	if (old && old == new) {
@@ -361,8 +361,8 @@ static int take_exchange(struct translate *t, const struct record *record)
 	bool same = names_tree(t->options.names, buf_span(&a)) ==
 		    names_tree(t->options.names, buf_span(&b));
 	enum change_op op = same ? CHANGE_RENAME : CHANGE_LOOK;
-	struct change_pair there = {buf_span(&a), buf_span(&b)},
-			   back = {buf_span(&b), buf_span(&a)};
+	struct change_pair there = {buf_span(&a), buf_span(&b), false},
+			   back = {buf_span(&b), buf_span(&a), false};
 	r = tell_change(t, &cause, ROLE_MAIN, op, DEEP_ALL | CHANGE_FORCE, buf_span(&b),
 		same ? there : NO_PAIR);
 	return r < 0 ? r

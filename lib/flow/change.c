@@ -157,10 +157,50 @@ static int copy_hints(struct change *into, const struct change *from)
 	return 0;
 }
 
+static bool has_pair(const struct change *change, const struct change_pair *pair)
+{
+	for (unsigned i = 0; i < change->pair_count; i++) {
+		const struct change_pair *it = &change->pairs[i];
+		if (it->is_link == pair->is_link && span_equal(it->from, pair->from) &&
+			span_equal(it->to, pair->to)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static int add_pair(struct change *change, struct change_pair pair)
+{
+	struct change_pair copy = {.is_link = pair.is_link};
+	if (has_pair(change, &pair)) {
+		return 0;
+	}
+	if (change->pair_count == CHANGE_PAIRS_MAX) {
+		change->facts |= CHANGE_WHOLE;
+		return 0;
+	}
+	if (change_set(&copy.from, pair.from) < 0 || change_set(&copy.to, pair.to) < 0) {
+		span_free(&copy.from);
+		return -ENOMEM;
+	}
+	change->pairs[change->pair_count++] = copy;
+	return 0;
+}
+
+int change_add_pair(struct change *change, struct span from, struct span to)
+{
+	return add_pair(change, (struct change_pair){from, to, false});
+}
+
+int change_add_link(struct change *change, struct span from, struct span to)
+{
+	return add_pair(change, (struct change_pair){from, to, true});
+}
+
 static int copy_pairs(struct change *into, const struct change *from)
 {
 	for (unsigned i = 0; i < from->pair_count; i++) {
-		if (change_add_pair(into, from->pairs[i].from, from->pairs[i].to) < 0) {
+		if (add_pair(into, from->pairs[i]) < 0) {
 			return -ENOMEM;
 		}
 	}
@@ -183,35 +223,6 @@ struct change *change_copy(const struct change *change)
 	copy->older_ns = change->older_ns;
 	copy->moved_ns = change->moved_ns;
 	return STEAL(copy);
-}
-
-static bool has_pair(const struct change *change, struct span from, struct span to)
-{
-	for (unsigned i = 0; i < change->pair_count; i++) {
-		if (span_equal(change->pairs[i].from, from) &&
-			span_equal(change->pairs[i].to, to)) {
-			return true;
-		}
-	}
-	return false;
-}
-
-int change_add_pair(struct change *change, struct span from, struct span to)
-{
-	if (has_pair(change, from, to)) {
-		return 0;
-	}
-	if (change->pair_count == CHANGE_PAIRS_MAX) {
-		change->facts |= CHANGE_WHOLE;
-		return 0;
-	}
-	struct change_pair pair = {SPAN_NONE, SPAN_NONE};
-	if (change_set(&pair.from, from) < 0 || change_set(&pair.to, to) < 0) {
-		span_free(&pair.from);
-		return -ENOMEM;
-	}
-	change->pairs[change->pair_count++] = pair;
-	return 0;
 }
 
 static unsigned merged_facts(unsigned a, unsigned b)
@@ -243,6 +254,11 @@ int change_merge(struct change *into, const struct change *earlier)
 	if (into->moved_ns < earlier->moved_ns) {
 		into->moved_ns = earlier->moved_ns;
 	}
+	if (!into->seen.has_inode) {
+		into->seen.has_inode = earlier->seen.has_inode;
+		into->seen.dev = earlier->seen.dev;
+		into->seen.ino = earlier->seen.ino;
+	}
 	return copy_pairs(into, earlier);
 }
 
@@ -254,7 +270,7 @@ static bool covers_pairs(const struct change *later, const struct change *earlie
 		return true;
 	}
 	for (unsigned i = 0; i < earlier->pair_count; i++) {
-		if (!has_pair(later, earlier->pairs[i].from, earlier->pairs[i].to)) {
+		if (!has_pair(later, &earlier->pairs[i])) {
 			return false;
 		}
 	}
@@ -268,6 +284,7 @@ bool change_covers(const struct change *later, const struct change *earlier)
 	       wider(later->newer_ns, earlier->newer_ns, false) == later->newer_ns &&
 	       wider(later->older_ns, earlier->older_ns, true) == later->older_ns &&
 	       later->moved_ns >= earlier->moved_ns &&
+	       (later->seen.has_inode || !earlier->seen.has_inode) &&
 	       (later->op != CHANGE_LOOK || earlier->op == CHANGE_LOOK) &&
 	       covers_pairs(later, earlier);
 }

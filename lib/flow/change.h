@@ -87,10 +87,11 @@ enum change_fact {
 
 #define CHANGE_PAIRS_MAX 8
 
-/* A rename, absolute source paths. */
+/* A rename, or a hard link made from another name; absolute source paths. */
 struct change_pair {
 	struct span from;
 	struct span to;
+	bool is_link;
 };
 
 /* What the writer saw; has_inode and has_stat say which halves are known. */
@@ -138,13 +139,15 @@ int change_set(struct span *field, struct span bytes);
  * Returns 0 or -ENOMEM.
  */
 int change_add_pair(struct change *change, struct span from, struct span to);
+/* The same for a hard link: whoever carries it out moves nothing. */
+int change_add_link(struct change *change, struct span from, struct span to);
 
 /*
  * Makes `into` ask for everything that both ask for; it must be the later one.  Identity, cause
  * and time stay those of `into`, and so do op, seen, link and origin, except that a LOOK, which
- * tells nothing of the kind, takes them over from an `earlier` that is not one.  Limits become the
- * wider ones (none, if either has none), attempt and moved_ns the larger ones.  Merging twice
- * changes nothing. Returns 0 or -ENOMEM.
+ * tells nothing of the kind, takes them over from an `earlier` that is not one, and that an inode
+ * once seen is kept until another one is.  Limits become the wider ones (none, if either has none),
+ * attempt and moved_ns the larger ones.  Merging twice changes nothing. Returns 0 or -ENOMEM.
  */
 int change_merge(struct change *into, const struct change *earlier);
 

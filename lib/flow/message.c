@@ -120,20 +120,34 @@ static void write_seen(struct buf *ret, const struct change_seen *seen)
 	wire_close(ret);
 }
 
+static void write_pairs(struct buf *ret, const char *key, const struct change *change, bool is_link)
+{
+	bool any = false;
+	for (unsigned i = 0; i < change->pair_count; i++) {
+		const struct change_pair *pair = &change->pairs[i];
+		if (pair->is_link != is_link) {
+			continue;
+		}
+		if (!any) {
+			wire_key(ret, key);
+			buf_add_char(ret, '[');
+		}
+		wire_pair(ret, pair->from, pair->to);
+		any = true;
+	}
+	if (any) {
+		buf_add_char(ret, ']');
+	}
+}
+
 void message_encode_change(const struct change *change, struct buf *ret)
 {
 	wire_open(ret, NULL);
 	peer_write_change(ret, change);
 	wire_open_mirror(ret);
 	wire_write(ret, change_rows, COUNT(change_rows), change);
-	if (change->pair_count) {
-		wire_key(ret, "pairs");
-		buf_add_char(ret, '[');
-		for (unsigned i = 0; i < change->pair_count; i++) {
-			wire_pair(ret, change->pairs[i].from, change->pairs[i].to);
-		}
-		buf_add_char(ret, ']');
-	}
+	write_pairs(ret, "pairs", change, false);
+	write_pairs(ret, "links", change, true);
 	write_seen(ret, &change->seen);
 	wire_close(ret);
 	wire_close(ret);
@@ -160,11 +174,18 @@ static int read_seen(const struct wire *mirror, struct change_seen *seen, struct
 
 static int read_pair(void *arg, struct span from, struct span to, struct why *why)
 {
-	struct change *change = arg;
 	if (!wire_is_path(from) || !wire_is_path(to)) {
 		return why_error(why, -EBADMSG, "mirror.pairs: expected absolute paths");
 	}
-	return change_add_pair(change, from, to);
+	return change_add_pair(arg, from, to);
+}
+
+static int read_link(void *arg, struct span from, struct span to, struct why *why)
+{
+	if (!wire_is_path(from) || !wire_is_path(to)) {
+		return why_error(why, -EBADMSG, "mirror.links: expected absolute paths");
+	}
+	return change_add_link(arg, from, to);
 }
 
 static int read_change(const struct wire *mirror, struct change *change, struct why *why)
@@ -172,6 +193,9 @@ static int read_change(const struct wire *mirror, struct change *change, struct 
 	int r = wire_read(mirror, change_rows, COUNT(change_rows), change, why);
 	if (r == 0) {
 		r = wire_pairs(mirror, "pairs", read_pair, change, why);
+	}
+	if (r == 0) {
+		r = wire_pairs(mirror, "links", read_link, change, why);
 	}
 	return r < 0 ? r : read_seen(mirror, &change->seen, why);
 }

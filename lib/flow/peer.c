@@ -182,12 +182,23 @@ static mode_t type_of(const struct change *change)
 	}
 }
 
+/* The first pair of the kind that goes with the operation; NULL: none. */
+static const struct change_pair *first_pair(const struct change *change)
+{
+	for (unsigned i = 0; i < change->pair_count; i++) {
+		if (change->pairs[i].is_link == (change->op == CHANGE_LINK)) {
+			return &change->pairs[i];
+		}
+	}
+	return NULL;
+}
+
 /* Whether a peer can do something with it. */
 static bool is_news(const struct change *change)
 {
 	mode_t type = type_of(change);
-	bool renamed = change->op == CHANGE_RENAME && change->pair_count;
-	bool linked = change->op == CHANGE_LINK && change->pair_count;
+	bool renamed = change->op == CHANGE_RENAME && first_pair(change);
+	bool linked = change->op == CHANGE_LINK && first_pair(change);
 	return change->op != CHANGE_AWAY &&
 	       (type == S_IFREG || type == S_IFDIR || renamed || linked ||
 		       (type == S_IFLNK && change->link.len));
@@ -207,11 +218,12 @@ static void write_file_op(struct buf *buf, const struct change *change)
 	if (type == S_IFLNK && change->link.len) {
 		member(buf, "link", change->link);
 	}
-	if (change->op == CHANGE_RENAME && change->pair_count) {
-		member(buf, "rename", change->pairs[0].from);
+	const struct change_pair *pair = first_pair(change);
+	if (change->op == CHANGE_RENAME && pair) {
+		member(buf, "rename", pair->from);
 	}
-	if (change->op == CHANGE_LINK && change->pair_count) {
-		member(buf, "hlink", change->pairs[0].from);
+	if (change->op == CHANGE_LINK && pair) {
+		member(buf, "hlink", pair->from);
 	}
 	wire_close(buf);
 }
@@ -220,8 +232,9 @@ void peer_write_change(struct buf *buf, const struct change *change)
 {
 	write_head(buf, (int64_t)change->time_ns, change->path);
 	if (!is_news(change)) {
-		bool away = change->op == CHANGE_AWAY && change->pair_count;
-		member(buf, "newname", away ? change->pairs[0].to : change->path);
+		const struct change_pair *pair = first_pair(change);
+		bool away = change->op == CHANGE_AWAY && pair;
+		member(buf, "newname", away ? pair->to : change->path);
 		return;
 	}
 	bool removed = change->op == CHANGE_REMOVE || change->op == CHANGE_RMDIR;
@@ -332,6 +345,9 @@ static int add_pair(struct change *change, struct span other, bool other_is_new)
 	}
 	if (r < 0) {
 		return r;
+	}
+	if (change->op == CHANGE_LINK) {
+		return change_add_link(change, name, change->path);
 	}
 	return other_is_new ? change_add_pair(change, change->path, name)
 			    : change_add_pair(change, name, change->path);

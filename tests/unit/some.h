@@ -57,7 +57,7 @@ static inline void some_pair(struct change *change)
 	char from[16], to[16];
 	(void)snprintf(from, sizeof(from), "/from%d", (int)some_number(4));
 	(void)snprintf(to, sizeof(to), "/to%d", (int)some_number(4));
-	change_add_pair(change, span_str(from), span_str(to));
+	(some_number(2) ? change_add_pair : change_add_link)(change, span_str(from), span_str(to));
 }
 
 static inline struct change *some_change(void)

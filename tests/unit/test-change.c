@@ -17,7 +17,8 @@ static struct change *change_of(unsigned facts, enum change_op op)
 static bool has_pair(const struct change *change, const struct change_pair *pair)
 {
 	for (unsigned i = 0; i < change->pair_count; i++) {
-		if (span_equal(change->pairs[i].from, pair->from) &&
+		if (change->pairs[i].is_link == pair->is_link &&
+			span_equal(change->pairs[i].from, pair->from) &&
 			span_equal(change->pairs[i].to, pair->to)) {
 			return true;
 		}

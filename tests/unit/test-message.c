@@ -291,7 +291,8 @@ static void peers_are_told(void **state)
 	change_add_pair(change, SPAN("/fs/old"), SPAN("/fs/f"));
 	told_to_peers(change, PEER("fs/f") ",\"fileOp\":{\"rename\":\"/fs/old\"}");
 	change->op = CHANGE_LINK;
-	told_to_peers(change, PEER("fs/f") ",\"fileOp\":{\"hlink\":\"/fs/old\"}");
+	change_add_link(change, SPAN("/fs/other"), SPAN("/fs/f"));
+	told_to_peers(change, PEER("fs/f") ",\"fileOp\":{\"hlink\":\"/fs/other\"}");
 	change->op = CHANGE_AWAY;
 	change_set(&change->path, SPAN("/fs/old"));
 	told_to_peers(change, PEER("fs/old") ",\"newname\":\"/fs/f\"");

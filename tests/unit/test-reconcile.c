@@ -93,7 +93,7 @@ static void hint_pair(
 	CLEANUP(buf_finish) struct buf b = BUF_EMPTY;
 	path_join(&a, span_str(w.tree.source.path), span_str(from));
 	path_join(&b, span_str(w.tree.source.path), span_str(to));
-	change_add_pair(change, buf_span(&a), buf_span(&b));
+	(op == CHANGE_LINK ? change_add_link : change_add_pair)(change, buf_span(&a), buf_span(&b));
 }
 
 static int collect(void *arg, struct follow *follows, size_t count, struct why *why)
@@ -872,6 +872,76 @@ static void links_are_repaired(void **state)
 	assert_int_equal(stat_of("t", "one").st_ino, stat_of("t", "two").st_ino);
 }
 
+/* Written or changed through a name that is gone when its order comes: the others are asked for. */
+static void a_name_that_is_gone_tells_of_the_others(void **state)
+{
+	(void)state;
+	put("one", "1");
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	mirror_all();
+	struct stat st = stat_of("s", "two");
+	FILE *file = fopen(at("s", "two"), "r+");
+	assert_non_null(file);
+	(void)fputs("2", file);
+	(void)fclose(file);
+	unlink(at("s", "two"));
+	struct change *change = hint(CHANGE_REMOVE, "two", CHANGE_FORCE);
+	change->seen = (struct change_seen){.has_inode = true, .dev = st.st_dev, .ino = st.st_ino};
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* Linked, changed through the new name, and removed again before anybody looked. */
+static void a_link_that_came_and_went_tells_of_its_origin(void **state)
+{
+	(void)state;
+	put("one", "1");
+	mirror_all();
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	assert_int_equal(chmod(at("s", "two"), 0604), 0);
+	unlink(at("s", "two"));
+	hint_pair(CHANGE_LINK, "two", "one", "two", 0);
+	w.queue[w.count - 1]->op = CHANGE_REMOVE; /* as merged */
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* ln a b; rm b; mkdir b: what was called a and was detached is not what b is now. */
+static void a_link_moves_nothing(void **state)
+{
+	(void)state;
+	mkdir(at("s", "a"), 0700);
+	put("a/f", "1");
+	mirror_all();
+	unlink(at("s", "a/f"));
+	rmdir(at("s", "a"));
+	hint(CHANGE_RMDIR, "a", 0);
+	carry_out_all();
+	mkdir(at("s", "b"), 0700);
+	hint_pair(CHANGE_LINK, "b", "a", "b", 0);
+	w.queue[w.count - 1]->op = CHANGE_MKDIR; /* as merged */
+	carry_out_all();
+	assert_mirrored();
+}
+
+/* A symlink that is renamed over a directory waits as any symlink in a directory's place does. */
+static void a_symlink_is_not_moved_over_a_directory(void **state)
+{
+	struct stat st;
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	assert_int_equal(symlink("/etc", at("s", "l")), 0);
+	mirror_all();
+	rmdir(at("s", "d"));
+	rename(at("s", "l"), at("s", "d"));
+	hint_pair(CHANGE_RENAME, "d", "l", "d", 0);
+	assert_int_equal(carry_out(0), 0);
+	assert_int_equal(lstat(at("t", "d"), &st), over_sftp ? -1 : 0);
+	hint(CHANGE_AWAY, "l", CHANGE_DEEP | CHANGE_DELETE);
+	carry_out_all();
+	assert_mirrored();
+}
+
 /* While a large file is copied in the kernel, the broker's heartbeat must go on. */
 static void large_copies_let_the_loop_turn(void **state)
 {
@@ -1131,6 +1201,10 @@ int main(int argc, char **argv)
 		CASE(names_of_a_copier_that_died_are_removed),
 		CASE(a_linked_name_is_another_file),
 		CASE(links_are_repaired),
+		CASE(a_name_that_is_gone_tells_of_the_others),
+		CASE(a_link_that_came_and_went_tells_of_its_origin),
+		CASE(a_link_moves_nothing),
+		CASE(a_symlink_is_not_moved_over_a_directory),
 		CASE(large_copies_let_the_loop_turn),
 		CASE(it_converges),
 	};
