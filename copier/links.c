@@ -106,6 +106,45 @@ static int group_tell(struct group *group, struct job *job)
 	return r;
 }
 
+/* The name that the order's pair number i comes from; empty: none of this tree. */
+static struct span link_from(const struct job *job, unsigned i)
+{
+	struct span from;
+	struct span root = span_str(job->pair->tree->source.path);
+	const struct change_pair *pair = &job->order->pairs[i];
+	return pair->is_link && path_below(pair->from, root, &from) ? from : SPAN("");
+}
+
+/* The file that the writer saw under this name: whoever else has it must be looked at. */
+static int left_by_inode(struct job *job, const struct side_attr *s)
+{
+	const struct change_seen *seen = &job->order->seen;
+	const struct side_attr file = {.dev = job->pair->source_dev, .ino = seen->ino};
+	bool still = s->has_inode && s->ino == seen->ino;
+	bool single = seen->has_stat && seen->nlink == 1;
+	CLEANUP(group_finish) struct group group = {0};
+	if (!seen->has_inode || still || single ||
+		!(side_can(job->pair->source) & SIDE_CAN_INODE) ||
+		!(side_can(job->pair->target) & SIDE_CAN_LINK)) {
+		return 0;
+	}
+	int r = group_init(&group, job, &file);
+	r = r < 0 ? r : group_tell(&group, job);
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+}
+
+int links_left(struct job *job, const struct side_attr *s)
+{
+	int r = left_by_inode(job, s);
+	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
+		struct span from = link_from(job, i);
+		if (from.len && (s->type != SIDE_FILE || !s->has_inode || s->nlink == 1)) {
+			r = job_follow(job, from, job_inherited(job), 0);
+		}
+	}
+	return r;
+}
+
 /* Links the anchor to the order's name, over whatever is there. */
 static int group_link(struct group *group, struct job *job)
 {
@@ -127,14 +166,6 @@ static int group_link(struct group *group, struct job *job)
 	}
 	job->work.links += r == 0;
 	return r;
-}
-
-/* The name that the order's pair number i comes from; empty: none of this tree. */
-static struct span link_from(const struct job *job, unsigned i)
-{
-	struct span from;
-	struct span root = span_str(job->pair->tree->source.path);
-	return path_below(job->order->pairs[i].from, root, &from) ? from : SPAN("");
 }
 
 /*

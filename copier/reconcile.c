@@ -200,7 +200,8 @@ static int reconcile_entry(struct job *job, const struct side_attr *s)
 
 /*
  * After the act: had S changed before it, what was done may be wrong, and the order that told of
- * that change may have been here in between.  Then the path is a change again.
+ * that change may have been here in between; or it was told of another name of the same file.
+ * Then the path is a change again.  (A directory's mtime is told by whoever touches its entries.)
  */
 static int look_again(struct job *job, const struct side_attr *before)
 {
@@ -209,8 +210,9 @@ static int look_again(struct job *job, const struct side_attr *before)
 	if (r < 0) {
 		return r;
 	}
-	bool same = now.type == before->type &&
-		    (!now.has_inode || (now.ino == before->ino && now.dev == before->dev));
+	bool same = now.type == before->type && now.mode == before->mode &&
+		    (!now.has_inode || (now.ino == before->ino && now.dev == before->dev)) &&
+		    (now.type == SIDE_DIRECTORY || now.mtime_ns == before->mtime_ns);
 	return same ? 0 : job_follow_order(job, 0, job->order->attempt, 0);
 }
 
@@ -238,6 +240,9 @@ int reconcile(struct job *job)
 	}
 	if (r == 0 && job->rel.len && parent_changed(job->order, &s)) {
 		r = job_touched(job, job->rel);
+	}
+	if (r == 0) {
+		r = links_left(job, &s);
 	}
 	if (r == 0) {
 		r = rename_pairs(job);

@@ -6,6 +6,8 @@
  * not moved is copied by force, since equal size and mtime may be another file's.
  *
  * A wrong guess costs time, never content: both names are reconciled afterwards, deep.
+ *
+ * Symlinks are not moved but made anew: one that takes a directory's place must wait (entry.c).
  */
 #include "reconcile.h"
 
@@ -25,7 +27,7 @@ static bool looks_like(
 	if (t->type == SIDE_FILE) {
 		return same_content(pair, s, t);
 	}
-	return t->type == SIDE_SYMLINK || same_mtime(pair, s, t);
+	return same_mtime(pair, s, t);
 }
 
 /* Where T has what S calls `to` now: under its old name, or detached.  -ENOENT: nowhere. */
@@ -103,8 +105,9 @@ static struct span pair_from(const struct job *job, unsigned i)
 {
 	const struct change_pair *pair = &job->order->pairs[i];
 	struct span root = span_str(job->pair->tree->source.path), from = SPAN_NONE;
-	bool ours = span_equal(pair->to, job->order->path) && path_below(pair->from, root, &from) &&
-		    path_is_rel(from) && !tree_excludes(job->pair->tree, from);
+	bool ours = !pair->is_link && span_equal(pair->to, job->order->path) &&
+		    path_below(pair->from, root, &from) && path_is_rel(from) &&
+		    !tree_excludes(job->pair->tree, from);
 	return ours ? from : SPAN("");
 }
 
@@ -114,15 +117,12 @@ int rename_pairs(struct job *job)
 	bool asked = false;
 	int r = look(job, job->pair->source, job->rel, &s);
 	job->moved = false;
-	if (job->order->op == CHANGE_LINK) {
-		return 0;
-	}
 	for (unsigned i = job->order->pair_count; r == 0 && !job->moved && i-- > 0;) {
 		CLEANUP(buf_finish) struct buf old = BUF_EMPTY;
 		bool detached = false;
 		size_t bad_len;
 		struct span from = pair_from(job, i);
-		if (!from.len || s.type == SIDE_NONE) {
+		if (!from.len || s.type == SIDE_NONE || s.type == SIDE_SYMLINK) {
 			continue;
 		}
 		asked = true;
