@@ -65,7 +65,7 @@ struct post {
 	struct barriers barriers;
 	struct dead *first_dead, *last_dead;
 	struct loop_timer timer;
-	uint64_t pause_ns, worked_ns, chores_ns, devices_ns;
+	uint64_t pause_ns, worked_ns, chores_ns, devices_ns, file_ns;
 	uint64_t captured, read_bytes;
 	uint64_t source, number; /* of ids of notes */
 	uint64_t devices[NAMES_DEVICES_MAX];
@@ -205,6 +205,17 @@ static int renew(struct post *post, struct why *why)
 	return 0;
 }
 
+/* Now and then, and before it is said that all is read. */
+static int check_file(struct post *post, struct why *why)
+{
+	uint64_t now_ns = clock_now();
+	if (now_ns < post->file_ns && !post->drained && !barriers_wait(&post->barriers)) {
+		return 0;
+	}
+	post->file_ns = now_ns + CHORES_NS;
+	return journal_check_file(post->journal, why);
+}
+
 static bool may_read(const struct post *post)
 {
 	return !post->drained || journal_cursor(post->journal) < post->drain_head;
@@ -219,7 +230,10 @@ static int read_batch(struct post *post, struct why *why)
 			r = journal_next(post->journal, &record, why);
 		}
 		if (r == JOURNAL_EMPTY) {
-			post->read_out = true;
+			r = check_file(post, why);
+			post->read_out = r == 0;
+		}
+		if (post->read_out) {
 			return 0;
 		}
 		r = r == -EBADMSG ? renew(post, why) : r == 0 ? take_record(post, &record) : r;

@@ -25,6 +25,7 @@
 
 typedef long ssize_t;
 typedef struct stream FILE;
+struct action; /* sigaction's */
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -531,6 +531,11 @@ void observe_forked(void)
 	}
 }
 
+bool observe_own_process(void)
+{
+	return is_mine(recorder_pid());
+}
+
 /* Whether the table has fd, and it stays open over exec. */
 static bool outlasts_exec(unsigned fd)
 {

@@ -60,6 +60,8 @@ void observe_forking(void);
 void observe_forked(void);
 /* child was spawned and has what is not closed on exec. */
 void observe_spawned(uint32_t child);
+/* Not the child of vfork() in its parent's memory, nor of a fork that nobody saw. */
+bool observe_own_process(void);
 /* Before another program runs in this process: it has what is not closed by that. */
 void observe_exec(void);
 

@@ -31,6 +31,7 @@
 #include "readable.h"
 #include "resolve.h"
 #include "sandbox.h"
+#include "sigbus.h"
 #include "summon.h"
 
 #define RETRY_NS  UINT64_C(5000000000)
@@ -229,7 +230,7 @@ static void attempt(void *argument)
 {
 	struct attempt *it = (struct attempt *)argument;
 	raw_call(SYS_close, 0); /* of our own descriptors here; the program keeps its */
-	it->result = journal_attach(&it->writer, it->place);
+	it->result = journal_attach_guarded(&it->writer, it->place, sigbus_note);
 }
 
 /* Where the program has used up its descriptors: a child that shares our memory maps the ring. */
@@ -247,22 +248,27 @@ static int attach_aside(struct journal_writer *writer, const char *place)
 	int r = it->result;
 	*writer = it->writer;
 	own_call(SYS_munmap, map, sizeof(struct attempt));
+	if (r == 0) {
+		sigbus_defend();
+	}
 	return r;
 }
 
 static int attach_at(struct journal_writer *writer, const char *place)
 {
-	int r = journal_attach(writer, place);
+	int r = journal_attach_guarded(writer, place, sigbus_watch);
 	return r == -EMFILE && aside_is_safe() ? attach_aside(writer, place) : r;
 }
 
-/* Returns the place, or NULL. */
-static const char *attach_any(struct journal_writer *writer)
+/* Returns the place, or NULL.  A damaged ring is replaced in a moment. */
+static const char *attach_any(struct journal_writer *writer, bool *ret_damaged)
 {
 	for (const char *place = self.places; *place; place = next_place(place)) {
-		if (*place == '/' && attach_at(writer, place) == 0) {
+		int r = *place == '/' ? attach_at(writer, place) : -ENOENT;
+		if (r == 0) {
 			return place;
 		}
+		*ret_damaged = *ret_damaged || r == -EBADMSG;
 	}
 	return NULL;
 }
@@ -294,7 +300,7 @@ static const char *attach_first(struct journal_writer *writer)
 			continue;
 		}
 		int r = journal_first(place, ring_size());
-		if (r == 0 && journal_attach(writer, place) == 0) {
+		if (r == 0 && attach_at(writer, place) == 0) {
 			return place;
 		}
 		if (!is_of_no_use(r)) {
@@ -329,17 +335,19 @@ static uintptr_t attach(void)
 	if (now_ns < self.retry_ns) {
 		return 0;
 	}
-	const char *place = attach_any(&writer);
-	if (!place) {
+	bool damaged = false;
+	const char *place = attach_any(&writer, &damaged);
+	if (!place && !damaged) {
 		place = attach_first(&writer);
 	}
 	if (!place) {
-		self.retry_ns = now_ns + RETRY_NS;
+		self.retry_ns = damaged ? 0 : now_ns + RETRY_NS;
 		return 0;
 	}
 	if (!__atomic_compare_exchange_n(
 		    &self.ring, &none, pack(&writer), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
 		own_call(SYS_munmap, writer.ring, writer.map_bytes);
+		sigbus_watch(writer.ring, 0);
 		return none;
 	}
 	if (journal_calls_reader(&writer, place, now_ns)) {
@@ -393,8 +401,38 @@ bool recorder_wants(uint64_t dev)
 	return recorder(&writer) && journal_wants_device(&writer, dev);
 }
 
-/* Appends; attaches the next ring where this one was retired. */
-static int append(const struct record *record)
+/* The ring was retired: the next one is put in its place in a moment. */
+static void leave(const struct journal_writer *writer)
+{
+	uintptr_t stale = pack(writer);
+	__atomic_compare_exchange_n(
+		&self.ring, &stale, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	self.retry_ns = 0;
+}
+
+static int count_loss(uint64_t time_ns)
+{
+	struct journal_writer writer;
+	int r = -ENOENT;
+	for (int tries = 0; tries < 2 && recorder(&writer); tries++) {
+		r = journal_count_loss(&writer, time_ns);
+		if (r != -ESTALE) {
+			return r;
+		}
+		leave(&writer);
+	}
+	return r;
+}
+
+/* A ring that was made shorter takes the names in it along. */
+static bool is_wiped(const struct journal_draft *draft)
+{
+	return draft && __atomic_load_n(&draft->time_ns, __ATOMIC_RELAXED) == 0;
+}
+
+/* Appends; attaches the next ring where this one was retired.  draft: where the names lie, or NULL.
+ */
+static int append(const struct record *record, const struct journal_draft *draft)
 {
 	struct journal_writer writer;
 	int r = -ENOENT;
@@ -404,12 +442,10 @@ static int append(const struct record *record)
 		if (r != -ESTALE) {
 			return r;
 		}
-		uintptr_t stale = pack(&writer);
-		__atomic_compare_exchange_n(
-			&self.ring, &stale, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-	}
-	if (r == -ESTALE) {
-		self.retry_ns = 0; /* the next ring is put in its place in a moment */
+		leave(&writer);
+		if (is_wiped(draft)) {
+			return count_loss(record->time_ns);
+		}
 	}
 	return r;
 }
@@ -422,7 +458,7 @@ int record_append(struct record *record)
 	}
 	record->program = span_of(self.program, self.program_len);
 	record->job = span_of(self.job, self.job_len);
-	return append(record);
+	return append(record, NULL);
 }
 
 /* ---- files ------------------------------------------------------------------------------- */
@@ -554,13 +590,14 @@ void event_begin(struct event *event, enum record_kind kind, unsigned flags)
 		event->aside = true;
 	}
 	if (!event->draft) {
-		journal_count_loss(&writer, wall_ns());
+		(void)count_loss(wall_ns());
 		return;
 	}
 	struct journal_draft *draft = event->draft;
+	__atomic_store_n(&draft->time_ns, about_ns(), __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_RELEASE); /* first of all, see is_wiped() */
 	draft->kind = (uint16_t)kind;
 	draft->flags = (uint16_t)flags;
-	draft->time_ns = about_ns();
 	draft->dir_len = draft->path_len = draft->dir2_len = draft->path2_len = 0;
 	draft->program_len = (uint8_t)add(event, self.program, self.program_len);
 	draft->job_len = (uint8_t)add(event, self.job, self.job_len);
@@ -678,14 +715,6 @@ static void let_go(struct event *event)
 	event->draft = NULL;
 }
 
-static void count_loss(uint64_t time_ns)
-{
-	struct journal_writer writer;
-	if (recorder(&writer)) {
-		journal_count_loss(&writer, time_ns);
-	}
-}
-
 static bool is_plain(struct span name)
 {
 	for (size_t i = 0; i < name.len; i++) {
@@ -704,7 +733,7 @@ static int append_event(const struct event *event, const struct record *record)
 		      (record->kind == RECORD_RENAME || record->kind == RECORD_EXCHANGE) &&
 		      is_plain(record->path) && is_plain(record->path2) && recorder(&writer);
 	uint64_t before = within ? journal_rename_count(&writer) : 0;
-	int r = append(record);
+	int r = append(record, event->draft);
 	if (r == 0 && within && journal_rename_count(&writer) == before + 1) {
 		directory_renamed_within(before);
 	}
@@ -717,7 +746,7 @@ bool event_finish(struct event *event, bool happened, const struct record *facts
 	if (!event->draft) {
 		return false;
 	}
-	if (happened && !event->lost) {
+	if (happened && !event->lost && !is_wiped(event->draft)) {
 		struct record record = facts ? *facts : (struct record){.fd = -1};
 		unsigned flags = record.flags;
 		(void)journal_draft_read(event->draft, &record);
@@ -728,7 +757,7 @@ bool event_finish(struct event *event, bool happened, const struct record *facts
 		}
 		r = append_event(event, &record);
 	} else if (happened) {
-		count_loss(event->draft->time_ns);
+		(void)count_loss(event->draft->time_ns);
 	}
 	let_go(event);
 	return r == 0;
@@ -737,7 +766,7 @@ bool event_finish(struct event *event, bool happened, const struct record *facts
 void event_finish_blind(struct event *event)
 {
 	if (event->draft) {
-		count_loss(event->draft->time_ns);
+		(void)count_loss(event->draft->time_ns);
 		(void)event_finish(event, true, NULL);
 	}
 }

@@ -14,6 +14,7 @@
 #include "first-page.h"
 #include "readable.h"
 #include "record.h"
+#include "sigbus.h"
 
 #if defined(__x86_64__)
 #define ARCHITECTURE AUDIT_ARCH_X86_64
@@ -28,6 +29,10 @@ static const uint16_t own_numbers[] = {SYS_openat, SYS_close, SYS_fstat, SYS_new
 	SYS_fcntl, SYS_ppoll, SYS_readlinkat, SYS_getcwd, SYS_getpid, SYS_getsid, SYS_getuid,
 	SYS_getgid, SYS_geteuid, SYS_mmap, SYS_munmap, SYS_madvise, SYS_pread64, SYS_fgetxattr,
 	SYS_kill, SYS_prctl, SYS_rt_sigprocmask, SYS_clock_gettime};
+
+/* What a handler for SIGBUS takes; to do without costs less than to be closed. */
+static const uint16_t sigbus_numbers[] = {SYS_rt_sigaction, SYS_rt_sigreturn, SYS_mmap, SYS_mremap,
+	SYS_munmap, SYS_getpid, SYS_gettid, SYS_tgkill};
 
 #define FORKS_MAX 12 /* decisions on unknown values, one behind another */
 
@@ -114,15 +119,15 @@ static bool is_readable(const void *from, size_t bytes)
 	return bytes == 0 || readable(end - 1);
 }
 
-static bool allows_ours(const struct sock_fprog *program)
+static bool allows_all(const struct sock_fprog *program, const uint16_t *numbers, size_t count)
 {
 	if (!is_readable(program, sizeof(*program)) ||
 		!is_readable(program->filter, program->len * sizeof(*program->filter))) {
 		return true; /* and the kernel will refuse it */
 	}
 	struct walk walk = {.steps = program->filter, .count = program->len};
-	for (size_t i = 0; i < sizeof(own_numbers) / sizeof(own_numbers[0]); i++) {
-		walk.number = own_numbers[i];
+	for (size_t i = 0; i < count; i++) {
+		walk.number = numbers[i];
 		if (!allows(&walk, 0, (struct value){false, 0}, FORKS_MAX)) {
 			return false;
 		}
@@ -130,12 +135,18 @@ static bool allows_ours(const struct sock_fprog *program)
 	return true;
 }
 
+#define ALLOWS_ALL(filter, numbers)                                                                \
+	((filter) && allows_all(filter, numbers, sizeof(numbers) / sizeof((numbers)[0])))
+
 bool sandbox_entering(const void *filter)
 {
 	bool before = sandbox_closed;
-	if (!before && recorder_configured && !(filter && allows_ours(filter))) {
+	if (!before && recorder_configured && !ALLOWS_ALL(filter, own_numbers)) {
 		recorder_settle();
+		sigbus_give_up();
 		__atomic_store_n(&sandbox_closed, true, __ATOMIC_RELAXED);
+	} else if (!before && recorder_configured && !ALLOWS_ALL(filter, sigbus_numbers)) {
+		sigbus_give_up();
 	}
 	return before;
 }
@@ -144,5 +155,6 @@ void sandbox_entered(bool closed_before, bool done)
 {
 	if (!done) {
 		__atomic_store_n(&sandbox_closed, closed_before, __ATOMIC_RELAXED);
+		sigbus_take_up();
 	}
 }

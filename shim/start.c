@@ -12,6 +12,7 @@
  *   unseen.[ch]    programs that will not be seen, recognised before they are run
  *   readable.[ch]  whether a pointer that the program gave can be followed
  *   sandbox.[ch]   filters that the program puts on itself: nothing is called that may kill it
+ *   sigbus.[ch]    the journal made shorter under the program, which shall not die of that
  *   summon.[ch]    starting this node's poster where none lives
  *   aside.[ch]     doing something in a child that the program does not notice
  *   directory.[ch] paths that only the kernel knows

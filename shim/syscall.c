@@ -19,6 +19,7 @@
 #include "readable.h"
 #include "sandbox.h"
 #include "record.h"
+#include "sigbus.h"
 #include "stub.h"
 #include "unseen.h"
 
@@ -39,10 +40,19 @@ void *real_or_absent(enum call call)
 	return real ? real : (void *)absent;
 }
 
+/* The child of vfork() may be the first to attach, and would defend nobody but itself. */
+static void before_sharing(void)
+{
+	recorder_pid_uncertain();
+	if (recorder_configured && !sandbox_closed) {
+		sigbus_defend();
+	}
+}
+
 #define MAY_SHARE_MEMORY(name, then)                                                               \
 	void *stub_##name(void)                                                                    \
 	{                                                                                          \
-		recorder_pid_uncertain();                                                          \
+		before_sharing();                                                                  \
 		then;                                                                              \
 		return real_or_absent(CALL_##name);                                                \
 	}
@@ -290,6 +300,23 @@ static long seen_filter(long number, const long *v)
 	return result;
 }
 
+static long seen_action(const long *v)
+{
+	long result = real(SYS_rt_sigaction, v);
+	struct {
+		void *handler;
+		uint64_t flags;
+		void *restorer;
+	} *before = (void *)v[2]; // NOLINT(performance-no-int-to-ptr)
+	if (v[0] == SIGBUS && result == 0 && before) {
+		sigbus_action(&before->handler, &before->flags, &before->restorer);
+	}
+	if (v[0] == SIGBUS && result == 0 && v[1]) {
+		sigbus_changed();
+	}
+	return result;
+}
+
 static long seen(long number, long a, long b, long c, long d, long e, long f)
 {
 	const long v[6] = {a, b, c, d, e, f};
@@ -335,6 +362,8 @@ static long seen(long number, long a, long b, long c, long d, long e, long f)
 #undef OPEN
 	case SYS_linkat:
 		return seen_linkat(v);
+	case SYS_rt_sigaction:
+		return seen_action(v);
 	case SYS_prctl:
 	case SYS_seccomp:
 		return seen_filter(number, v);
@@ -362,10 +391,10 @@ void *stub_syscall(long number)
 		/* clang-format off */
 		ROWS OLD_ROWS
 			/* clang-format on */
-			case SYS_linkat : case SYS_prctl : case SYS_seccomp
+			case SYS_linkat : case SYS_prctl : case SYS_seccomp : case SYS_rt_sigaction
 		    : case DESCRIPTOR_NUMBERS : case MOVING_NUMBERS : return (void *)seen;
 	case FORK_NUMBERS:
-		recorder_pid_uncertain();
+		before_sharing();
 		observe_forking();
 		return real_or_absent(CALL_syscall);
 	default:

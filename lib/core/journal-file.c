@@ -3,7 +3,7 @@
  * Making, opening and replacing the files of a journal, for its reader.
  *
  *   DIRECTORY/ring   the ring; made whole under another name, every block reserved, then renamed,
- *                    and never truncated: what writers have mapped stays backed
+ *                    and never truncated by us: what writers have mapped stays backed
  *   DIRECTORY/lock   locked by the reader while it lives
  *
  * The first ring may as well be made by a writer, at the same moment (journal-first.c), so it is
@@ -167,14 +167,21 @@ static int map_file(int fd, uint64_t bytes, int protection, struct journal_ring 
 	if (map == MAP_FAILED || !map) {
 		return map ? -errno : -EFAULT;
 	}
+	journal_guard(map, bytes);
 	*ret = (struct journal_ring *)map;
 	return 0;
+}
+
+static void unmap_ring(struct journal_ring *ring, uint64_t bytes)
+{
+	munmap(ring, bytes);
+	journal_guard(ring, 0);
 }
 
 static void unmap(struct journal *journal)
 {
 	if (journal->ring) {
-		munmap(journal->ring, journal->map_bytes);
+		unmap_ring(journal->ring, journal->map_bytes);
 		journal->ring = NULL;
 	}
 }
@@ -226,7 +233,7 @@ static void retire_existing(struct journal *journal)
 	}
 	if (map_file(fd, RING_HEADER, PROT_READ | PROT_WRITE, &old) == 0) {
 		STORE(old->retired, 1);
-		munmap(old, RING_HEADER);
+		unmap_ring(old, RING_HEADER);
 	}
 }
 
@@ -409,6 +416,15 @@ int journal_peek(const char *directory, struct journal **ret, struct why *why)
 	return 0;
 }
 
+int journal_check_file(const struct journal *journal, struct why *why)
+{
+	struct stat st;
+	bool is_short = fstatat(journal->dir, RING_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISREG(st.st_mode) && (uint64_t)st.st_size < journal->map_bytes;
+	return is_short ? why_error(why, -EBADMSG, "journal damaged: its ring was made shorter")
+			: 0;
+}
+
 int journal_renew(struct journal *journal, struct why *why)
 {
 	struct journal old = *journal;
@@ -418,7 +434,8 @@ int journal_renew(struct journal *journal, struct why *why)
 		*journal = old;
 		return r;
 	}
-	munmap(old.ring, old.map_bytes);
+	STORE(old.ring->retired, 1); /* where the name led to another file, or one too short */
+	unmap_ring(old.ring, old.map_bytes);
 	start_reading(journal);
 	return 0;
 }

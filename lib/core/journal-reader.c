@@ -300,17 +300,26 @@ static int step(struct journal *journal, enum ring_state state, uint64_t end, st
 	return good;
 }
 
+/* Damaged, or lost: then all is zero. */
+static bool has_changed(const struct journal *journal)
+{
+	const struct journal_ring *ring = journal->ring;
+	return LOAD(ring->size_bytes) != journal->size_bytes || ring->drafts != journal->drafts;
+}
+
 int journal_next(struct journal *journal, struct record *ret, struct why *why)
 {
-	struct journal_ring *ring = journal->ring;
 	for (;;) {
 		enum ring_state state = RING_FREE;
 		uint64_t end = 0;
-		if (ring->size_bytes != journal->size_bytes || ring->drafts != journal->drafts) {
+		if (has_changed(journal)) {
 			return why_error(why, -EBADMSG, "journal damaged: its header has changed");
 		}
 		overtaken(journal);
 		int r = look(journal, &state, &end, why);
+		if (r == JOURNAL_EMPTY && has_changed(journal)) {
+			continue; /* just now */
+		}
 		if (r != 0 && overtaken(journal)) {
 			continue;
 		}
@@ -336,7 +345,7 @@ void journal_release(struct journal *journal, uint64_t position)
 		position = journal->cursor;
 	}
 	free_handed_drafts(journal, position);
-	if (position <= tail) {
+	if (position <= tail || has_changed(journal)) {
 		return;
 	}
 	STORE(ring->releasing, position);
@@ -350,7 +359,8 @@ void journal_release(struct journal *journal, uint64_t position)
 
 uint64_t journal_head(const struct journal *journal)
 {
-	return LOAD(journal->ring->head);
+	uint64_t head = LOAD(journal->ring->head);
+	return has_changed(journal) ? UINT64_MAX : head;
 }
 
 uint64_t journal_cursor(const struct journal *journal)

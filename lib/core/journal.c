@@ -2,9 +2,10 @@
 /*
  * The writer's half: attach, claim, fill, commit.
  *
- * Runs inside strangers' programs: no libc symbol, no heap, no lock, no descriptor kept.  What it
- * maps is never truncated (the reader reserves every block when it makes the ring), so no access
- * can fault.  journal-ring.h tells the layout and why it survives a SIGKILL at any instruction.
+ * Runs inside strangers' programs: no libc symbol, no heap, no lock, no descriptor kept.  The
+ * reader reserves every block when it makes the ring, so no access can fault unless somebody else
+ * makes the file shorter; then journal-lost.c helps.  journal-ring.h tells the layout and why it
+ * survives a SIGKILL at any instruction.
  */
 #include "core/journal-ring.h"
 
@@ -78,7 +79,7 @@ static bool is_foreign(struct journal_ring *ring)
 	return true;
 }
 
-static int map_ring(struct journal_writer *writer, int fd)
+static int map_ring(struct journal_writer *writer, int fd, void (*mapped)(void *, uint64_t))
 {
 	uint64_t bytes = 0, size_bytes = 0;
 	int r = journal_safe(fd, "", S_IFREG, &bytes);
@@ -93,9 +94,11 @@ static int map_ring(struct journal_writer *writer, int fd)
 		return (int)map;
 	}
 	struct journal_ring *ring = (struct journal_ring *)map; // NOLINT(performance-no-int-to-ptr)
+	mapped(ring, bytes);
 	r = !ring_fits(ring, bytes, &size_bytes) ? -EBADMSG : is_foreign(ring) ? -EXDEV : 0;
 	if (r < 0) {
 		raw_call(SYS_munmap, map, bytes);
+		mapped(ring, 0);
 		return r;
 	}
 	*writer =
@@ -123,7 +126,8 @@ static bool ring_path(const char *directory, char path[RING_PATH_BYTES])
  * The directory is looked at by name, which costs half of opening it.  Who could put another in its
  * place between that look and the open owns what is above it, and could have done so before.
  */
-int journal_attach(struct journal_writer *writer, const char *directory)
+int journal_attach_guarded(struct journal_writer *writer, const char *directory,
+	void (*mapped)(void *map, uint64_t bytes))
 {
 	char path[RING_PATH_BYTES];
 	uint64_t ignored;
@@ -139,9 +143,20 @@ int journal_attach(struct journal_writer *writer, const char *directory)
 	if (raw_failed(fd)) {
 		return (int)fd;
 	}
-	r = map_ring(writer, (int)fd);
+	r = map_ring(writer, (int)fd, mapped);
 	raw_call(SYS_close, fd);
 	return r;
+}
+
+static void ignore(void *map, uint64_t bytes)
+{
+	(void)map;
+	(void)bytes;
+}
+
+int journal_attach(struct journal_writer *writer, const char *directory)
+{
+	return journal_attach_guarded(writer, directory, ignore);
 }
 
 /* Where that cannot be told, one does. */
@@ -309,7 +324,7 @@ int journal_append(struct journal_writer *writer, const struct record *record)
 	int r = claim(writer, owner, units, &position);
 	if (r != 0) {
 		count_drop(ring, record->time_ns);
-		return r;
+		return LOAD(ring->retired) ? -ESTALE : r;
 	}
 	uint64_t lap = ring_lap(writer->size_bytes, position);
 	struct ring_record *it = (struct ring_record *)ring_at(ring, writer->size_bytes, position);
@@ -350,9 +365,10 @@ void journal_keep_verdict(struct journal_writer *writer, uint64_t key, unsigned 
 	STORE(*verdict_at(writer->ring, key), (key & ~(uint64_t)RING_VERDICT) | verdict);
 }
 
-void journal_count_loss(struct journal_writer *writer, uint64_t time_ns)
+int journal_count_loss(struct journal_writer *writer, uint64_t time_ns)
 {
 	count_drop(writer->ring, time_ns);
+	return LOAD(writer->ring->retired) ? -ESTALE : 0;
 }
 
 uint64_t journal_rename_count(const struct journal_writer *writer)

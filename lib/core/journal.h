@@ -20,8 +20,8 @@
  * there as if they had appended it (position and end are then where reading stands), perhaps before
  * the last that they did append, and perhaps beside it.
  *
- * journal.c and journal-first.c (writer) compile without libc, for the shim; journal-reader.c and
- * journal-file.c have the rest.
+ * journal.c, journal-first.c and journal-lost.c (writer) compile without libc, for the shim;
+ * journal-reader.c and journal-file.c have the rest.
  */
 #pragma once
 
@@ -130,6 +130,21 @@ struct journal_writer {
  * descriptor. Returns 0 or -errno.
  */
 int journal_attach(struct journal_writer *writer, const char *directory);
+/* The same; mapped hears of each map before it is looked at, and with 0 bytes that it is gone. */
+int journal_attach_guarded(struct journal_writer *writer, const char *directory,
+	void (*mapped)(void *map, uint64_t bytes));
+
+/*
+ * For a handler of SIGBUS: the file behind map, bytes long, has been made shorter.  Puts memory of
+ * this process there; what is appended to it is lost, and -ESTALE says so.  System calls only.
+ */
+int journal_lose(void *map, uint64_t bytes);
+
+/*
+ * Such a handler for programs with libc, as `mapped` of journal_attach_guarded(); what is read is
+ * guarded by itself.  One thread at a time.
+ */
+void journal_guard(void *map, uint64_t bytes);
 
 #define JOURNAL_SIZE_DEFAULT (UINT64_C(64) << 20)
 
@@ -167,8 +182,11 @@ bool journal_wants_device(const struct journal_writer *writer, uint64_t dev);
 unsigned journal_verdict(const struct journal_writer *writer, uint64_t key);
 void journal_keep_verdict(struct journal_writer *writer, uint64_t key, unsigned verdict);
 
-/* A change could not be recorded at all: counts it as dropped, so that a rescan follows. */
-void journal_count_loss(struct journal_writer *writer, uint64_t time_ns);
+/*
+ * A change could not be recorded at all: counts it as dropped, so that a rescan follows.
+ * Returns 0, or -ESTALE: nobody will read it there, attach again.
+ */
+int journal_count_loss(struct journal_writer *writer, uint64_t time_ns);
 
 /*
  * A draft: room for the names of one record, in the ring's own memory, and the announcement of it.
@@ -220,13 +238,21 @@ void journal_destroy(struct journal *journal);
  */
 int journal_next(struct journal *journal, struct record *ret, struct why *why);
 /*
+ * Where nothing is left to read, a ring that was made shorter shows only in its file.
+ * Returns 0 or -EBADMSG.
+ */
+int journal_check_file(const struct journal *journal, struct why *why);
+/*
  * After -EBADMSG: puts a new, empty ring in the place of the damaged one.  What was not read is
  * lost and counted as dropped since the last record that was read, so a rescan is due.
  */
 int journal_renew(struct journal *journal, struct why *why);
 /* Everything before position may be overwritten.  Survives the reader's death. */
 void journal_release(struct journal *journal, uint64_t position);
-/* Where appending goes on now; what was appended before this call lies before it. */
+/*
+ * Where appending goes on now; what was appended before this call lies before it.  Beyond all
+ * positions where the ring is lost: until journal_renew(), nothing can be said to be read.
+ */
 uint64_t journal_head(const struct journal *journal);
 /* Where reading goes on (the released position at start). */
 uint64_t journal_cursor(const struct journal *journal);

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -250,6 +251,41 @@ def test_broker_with_a_wrong_password():
             os.chmod(credentials, 0o600)
         finally:
             guest.close()
+
+
+MANY_CHANGES = """
+import os, signal, time
+ends = time.monotonic() + 8
+i = 0
+while time.monotonic() < ends:
+    i += 1
+    with open(f"f{i % 50}", "w") as file:
+        file.write(str(i))
+    os.rename(f"f{i % 50}", f"g{i % 40}")
+    time.sleep(0.002)
+print(i > 50, signal.getsignal(signal.SIGBUS) is signal.SIG_DFL)
+"""
+
+
+def test_the_journal_made_shorter():
+    """As by a log rotation that copies and truncates: jobs live, and what they did arrives."""
+    with World() as world:
+        world.sh("echo 1 > before")
+        world.check()
+        ring = world.journal_ring()
+        poster = world.pids("poster")
+        job = subprocess.Popen([sys.executable, "-S", "-c", MANY_CHANGES], cwd=world.source,
+                               env=world.shim_environment(), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        whole = os.path.getsize(ring)
+        for size in 0, 5000, whole - 4096, whole // 20, 0:
+            time.sleep(1)
+            os.truncate(ring, size)
+            wait_until(lambda: os.path.getsize(ring) == whole, 60, "the poster to renew it")
+        out = job.communicate(timeout=120)[0]
+        assert (out, job.returncode) == (b"True True\n", 0)
+        world.check(seconds=240)
+        assert world.pids("poster") == poster, "it goes on as the same process"
 
 
 def write_secret(path, text):

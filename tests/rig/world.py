@@ -131,6 +131,12 @@ class World:
             self._shim = {**self.environment, **wanted}
         return self._shim
 
+    def journal_ring(self):
+        """The file that jobs and the poster have mapped."""
+        places = self.shim_environment()["MIRROR_JOURNAL"].split(":")
+        return next(ring for ring in (f"{place.replace('%h', os.uname().nodename)}/ring"
+                                      for place in places) if os.path.exists(ring))
+
     def job(self, argv, *, cwd=None, check=True, seconds=120, **options):
         """Runs a program under the shim, in the source tree."""
         done = process.run(argv, seconds=seconds, cwd=cwd or self.source,

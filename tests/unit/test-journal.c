@@ -613,6 +613,53 @@ static void damage_is_told_and_renewed(void **state)
 	journal_destroy(journal);
 }
 
+static void make_shorter(off_t bytes)
+{
+	char path[4096];
+	(void)snprintf(path, sizeof(path), "%s/" RING_FILE, directory);
+	assert_int_equal(truncate(path, bytes), 0);
+}
+
+static void a_ring_made_shorter_is_renewed(void **state)
+{
+	static const off_t sizes[] = {0, 10, RING_HEADER, 80000};
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct journal *journal = create(), *peek = NULL;
+		struct journal_writer writer = {0};
+		struct journal_facts facts;
+		struct record got, put = sample("x");
+		assert_int_equal(journal_attach_guarded(&writer, directory, journal_guard), 0);
+		assert_int_equal(journal_append(&writer, &put), 0);
+		assert_int_equal(journal_next(journal, &got, &why), 0);
+		assert_int_equal(journal_append(&writer, &put), 0);
+		assert_int_equal(journal_check_file(journal, &why), 0);
+		assert_int_equal(journal_peek(directory, &peek, &why), 0);
+		make_shorter(sizes[i]);
+		assert_int_equal(journal_check_file(journal, &why), -EBADMSG);
+		bool tells = sizes[i] == 0 || sizes[i] == RING_HEADER;
+		int r = journal_next(peek, &got, &why);
+		assert_true(r == -EBADMSG || !tells);
+		journal_destroy(peek);
+		r = journal_next(journal, &got, &why);
+		assert_true(r == -EBADMSG || !tells);
+		assert_true(journal_head(journal) == UINT64_MAX || !tells);
+		journal_release(journal, got.end);
+		assert_int_equal(journal_renew(journal, &why), 0);
+		assert_int_equal(journal_append(&writer, &put), -ESTALE);
+		assert_int_equal(journal_count_loss(&writer, 1), -ESTALE);
+		journal_facts(journal, &facts);
+		assert_true(facts.dropped >= 1 && facts.dropped_since_ns == 17);
+		assert_int_equal(journal_head(journal), 0);
+		attach(&writer);
+		assert_int_equal(journal_append(&writer, &put), 0);
+		assert_int_equal(journal_next(journal, &got, &why), 0);
+		assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+		journal_release(journal, got.end);
+		journal_destroy(journal);
+	}
+}
+
 static void one_bad_record_is_lost_alone(void **state)
 {
 	struct journal *journal = create();
@@ -695,6 +742,7 @@ int main(void)
 		CASE(other_namespaces_are_told),
 		CASE(devices),
 		CASE(damage_is_told_and_renewed),
+		CASE(a_ring_made_shorter_is_renewed),
 		CASE(one_bad_record_is_lost_alone),
 		CASE(interrupted_release),
 		CASE(bad_sizes),

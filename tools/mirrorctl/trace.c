@@ -97,7 +97,8 @@ static bool attach(struct trace *trace)
 {
 	for (size_t i = 0; !trace->writer.ring && trace->config->journal[i]; i++) {
 		CLEANUP(free_p) char *directory = place_journal(trace->config, i);
-		if (!directory || journal_attach(&trace->writer, directory) < 0) {
+		if (!directory ||
+			journal_attach_guarded(&trace->writer, directory, journal_guard) < 0) {
 			trace->writer.ring = NULL;
 		}
 	}

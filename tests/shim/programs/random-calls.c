@@ -648,6 +648,56 @@ static void on_signal(int number)
 	errno = saved;
 }
 
+static const char *action_of(const void *handler)
+{
+	return handler == (void *)SIG_DFL     ? "default"
+	       : handler == (void *)SIG_IGN   ? "ignored"
+	       : handler == (void *)on_signal ? "ours"
+	       : handler == (void *)-1        ? "failed"
+					      : "whose?";
+}
+
+/* Of SIGBUS, which others may have a use for. */
+static void actions(void)
+{
+	struct sigaction action = {.sa_flags = 0}, old = {.sa_flags = 0};
+	int flags = (int)ONE(0, 0, SA_RESTART, SA_SIGINFO, SA_ONSTACK | SA_NODEFER, SA_RESETHAND);
+	action.sa_handler = (void (*)(int))ONE(0, 1, (long)on_signal, (long)on_signal);
+	action.sa_flags = flags;
+	sigaddset(&action.sa_mask, (int)ONE(SIGUSR1, SIGUSR2, SIGALRM));
+	switch (chance(9)) {
+	case 0:
+	case 1:
+	case 2:
+		CALL(sigaction(SIGBUS, &action, &old));
+		break;
+	case 3:
+		say("%s ", action_of((void *)signal(SIGBUS, action.sa_handler)));
+		break;
+	case 4:
+		say("%s ", action_of((void *)sigset(SIGBUS, action.sa_handler)));
+		break;
+	case 5:
+		say("%s ", action_of((void *)sysv_signal(SIGBUS, action.sa_handler)));
+		break;
+	case 6:
+		CALL(siginterrupt(SIGBUS, (int)chance(2)));
+		break;
+	case 7:
+		CALL(sigaction((int)ONE(SIGBUS, SIGUSR2, 0, 65), NULL, &old));
+		break;
+	default:
+		CALL(sigaction(SIGBUS, NULL, &old));
+		if (old.sa_handler == on_signal) {
+			CALL(raise(SIGBUS));
+		}
+	}
+	sigset_t before;
+	memcpy(&before, &old.sa_mask, 8);
+	say("%s %x %lx %d\n", action_of((void *)old.sa_handler), (unsigned)old.sa_flags,
+		*(unsigned long *)&before, old.sa_restorer != NULL);
+}
+
 static void raising(void)
 {
 	CALL(raise(SIGUSR1));
@@ -786,7 +836,7 @@ static void spawns(void)
 
 static void simple_call(void)
 {
-	switch (chance(5)) {
+	switch (chance(6)) {
 	case 0:
 		one_name();
 		break;
@@ -799,6 +849,9 @@ static void simple_call(void)
 	case 3:
 		numbers();
 		break;
+	case 4:
+		actions();
+		break;
 	default:
 		content();
 		break;
@@ -810,10 +863,11 @@ static const struct {
 	void (*call)(void);
 	unsigned weight;
 } families[] = {{opening, 7}, {numbers, 6}, {content, 7}, {one_name, 5}, {two_names, 4},
-	{metadata, 4}, {mapping, 3}, {streams, 4}, {sending, 1}, {asynchronous, 1}, {threads, 2},
-	{cancelling, 1}, {raising, 1}, {forks, 2}, {vforks, 1}, {spawns, 1}, {execs, 1}};
-#define WEIGHT_ABOVE  42
-#define WEIGHT_LOWEST 51
+	{metadata, 4}, {mapping, 3}, {streams, 4}, {sending, 1}, {asynchronous, 1}, {actions, 3},
+	{threads, 2}, {cancelling, 1}, {raising, 1}, {forks, 2}, {vforks, 1}, {spawns, 1},
+	{execs, 1}};
+#define WEIGHT_ABOVE  45
+#define WEIGHT_LOWEST 54
 
 static void any_call(void)
 {
