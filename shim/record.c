@@ -102,7 +102,8 @@ void recorder_start(char *const *environment)
 		job_note(&job, *environment);
 		summon_note(*environment);
 	}
-	if (list) {
+	if (list && *list != SANDBOX_MARK) {
+		sandbox_start(list);
 		self.job_len = (uint8_t)job_name(&job, self.job);
 		copy_places(list);
 		recorder_configured = true;

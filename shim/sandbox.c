@@ -7,6 +7,7 @@
 
 #include <linux/audit.h>
 #include <linux/bpf_common.h>
+#include <linux/fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include "readable.h"
 #include "record.h"
 #include "sigbus.h"
+#include "unseen.h"
 
 #if defined(__x86_64__)
 #define ARCHITECTURE AUDIT_ARCH_X86_64
@@ -33,6 +35,8 @@ static const uint16_t own_numbers[] = {SYS_openat, SYS_close, SYS_fstat, SYS_new
 /* What a handler for SIGBUS takes; to do without costs less than to be closed. */
 static const uint16_t sigbus_numbers[] = {SYS_rt_sigaction, SYS_rt_sigreturn, SYS_mmap, SYS_mremap,
 	SYS_munmap, SYS_getpid, SYS_gettid, SYS_tgkill};
+
+static const uint16_t exec_numbers[] = {SYS_execve};
 
 #define FORKS_MAX 12 /* decisions on unknown values, one behind another */
 
@@ -138,11 +142,56 @@ static bool allows_all(const struct sock_fprog *program, const uint16_t *numbers
 #define ALLOWS_ALL(filter, numbers)                                                                \
 	((filter) && allows_all(filter, numbers, sizeof(numbers) / sizeof((numbers)[0])))
 
+/* ---- what is run inside ------------------------------------------------------------------ */
+
+#define STACK_MAX (16u << 20)
+
+static FIRST_PAGE char *list; /* in the stack's own memory, or NULL */
+static FIRST_PAGE char unmarked;
+
+/* What lies above this frame and not far away is on the stack, and can be written. */
+void sandbox_start(const char *value)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0), at = (uintptr_t)value;
+	list = at > here && at - here < STACK_MAX ? (char *)at : NULL;
+}
+
+/* Programs write over this memory to change what ps shows. */
+static bool is_the_list(const char *value)
+{
+	static const char name[] = "MIRROR_JOURNAL=";
+	const char *entry = value - (sizeof(name) - 1);
+	for (size_t i = 0; i < sizeof(name) - 1; i++) {
+		if (entry[i] != name[i]) {
+			return false;
+		}
+	}
+	return *value != '\0';
+}
+
+/* Who may run others is looked after like one that is not seen. */
+static void prepare_heirs(const void *filter)
+{
+	if (list && is_the_list(list)) {
+		unmarked = *list;
+		*list = SANDBOX_MARK;
+	}
+	if (ALLOWS_ALL(filter, exec_numbers)) {
+		char own[256];
+		long len =
+			own_call(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", own, sizeof(own) - 1);
+		own[len > 0 ? len : 0] = '\0';
+		const struct program self = {AT_FDCWD, own, 0, false};
+		unseen_record(recorder_pid(), UNSEEN_ENVIRONMENT, &self, NULL);
+	}
+}
+
 bool sandbox_entering(const void *filter)
 {
 	bool before = sandbox_closed;
 	if (!before && recorder_configured && !ALLOWS_ALL(filter, own_numbers)) {
 		recorder_settle();
+		prepare_heirs(filter);
 		sigbus_give_up();
 		__atomic_store_n(&sandbox_closed, true, __ATOMIC_RELAXED);
 	} else if (!before && recorder_configured && !ALLOWS_ALL(filter, sigbus_numbers)) {
@@ -155,6 +204,9 @@ void sandbox_entered(bool closed_before, bool done)
 {
 	if (!done) {
 		__atomic_store_n(&sandbox_closed, closed_before, __ATOMIC_RELAXED);
+		if (unmarked && !closed_before) {
+			*list = unmarked;
+		}
 		sigbus_take_up();
 	}
 }

@@ -151,7 +151,7 @@ void unseen_start(char *const *environment)
 static bool takes_us_along(char *const *environment)
 {
 	const char *journal = value_of(environment, "MIRROR_JOURNAL");
-	return journal && *journal &&
+	return journal && *journal && *journal != SANDBOX_MARK &&
 	       (!preloaded || holds(value_of(environment, "LD_PRELOAD"), SHIM_NAME));
 }
 

@@ -131,6 +131,25 @@ def test_a_sandbox_kills_nobody_for_what_we_call(journal, work, how, entry):
         assert model.told(work / "renamed")
 
 
+@pytest.mark.parametrize("more", [{}, {"SLURM_JOB_ID": "4711"}])
+@pytest.mark.parametrize("entry", ["prctl", "syscall"])
+@pytest.mark.parametrize("how", ["exec", "fork", "spawn"])
+def test_a_sandbox_kills_no_heirs_either(journal, work, how, entry, more):
+    """What is run inside has a shim that calls nothing; that it is not seen is told."""
+    got = journal.run([program("sandboxed"), how, entry, str(work)], work, **more)
+    assert (got.returncode, got.stdout, got.stderr) == (0, b"", b"")
+    assert sorted(os.listdir(work)) == ["renamed", "written"]
+    unseen = [r for r in journal.take() if r["kind"] == "unseen"]
+    assert [os.path.basename(r["path"]) for r in unseen] == ["sandboxed"]
+    assert unseen[0]["dir"] == str(work)
+
+
+def test_who_looks_at_the_environment_sees_what_it_was_given(journal, work):
+    """Outside of sandboxes nothing is written over."""
+    got = journal.run("tr '\\0' '\\n' < /proc/$$/environ | grep MIRROR_JOURNAL", work, shell="bash")
+    assert got.stdout.decode() == f"MIRROR_JOURNAL={journal.directory}\n"
+
+
 # ---- limits ----------------------------------------------------------------------------------
 
 ALL_USED = """

@@ -3,7 +3,8 @@
  * sandboxed HOW ENTRY DIRECTORY: changes files in DIRECTORY (absolute) from inside a sandbox that
  * kills for every call that this program itself does not make.
  *
- *   HOW     strict, narrow (what is needed here), wide (all but a few), refused (no filter at all)
+ *   HOW     strict, narrow (what is needed here), wide (all but a few), refused (no filter at all),
+ *           none (does not enter one), or: exec, fork, spawn (runs itself inside, with none)
  *   ENTRY   prctl, syscall
  */
 #ifndef _GNU_SOURCE
@@ -14,6 +15,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -22,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef SECCOMP_RET_KILL_PROCESS
@@ -61,11 +64,42 @@ static struct sock_filter wide[] = {LOAD(arch),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
 
+/* What a linker and this program need is let through, what the shim calls is not. */
+static struct sock_filter heirs[] = {LOAD(nr), KILL(SYS_fcntl), KILL(SYS_readlinkat),
+	KILL(SYS_statx), KILL(SYS_getcwd), KILL(SYS_ppoll), KILL(SYS_fstat), KILL(SYS_getpid),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+
+static bool has_heir(const char *how)
+{
+	return strcmp(how, "exec") == 0 || strcmp(how, "fork") == 0 || strcmp(how, "spawn") == 0;
+}
+
+/* Returns how it ended. */
+static int run_heir(const char *how, char *program, char *directory)
+{
+	char none[] = "none";
+	char *argv[] = {program, none, none, directory, NULL};
+	int status = 0;
+	pid_t pid = 0;
+	if (strcmp(how, "spawn") == 0) {
+		if (posix_spawn(&pid, program, NULL, NULL, argv, environ) != 0) {
+			return 6;
+		}
+	} else if (strcmp(how, "exec") == 0 || (pid = fork()) == 0) {
+		execv(program, argv);
+		_exit(7);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 8;
+}
+
 static int enter(const char *how, bool by_number)
 {
 	struct sock_fprog program = {sizeof(narrow) / sizeof(narrow[0]), narrow};
 	if (strcmp(how, "wide") == 0) {
 		program = (struct sock_fprog){sizeof(wide) / sizeof(wide[0]), wide};
+	}
+	if (has_heir(how)) {
+		program = (struct sock_fprog){sizeof(heirs) / sizeof(heirs[0]), heirs};
 	}
 	void *filter = strcmp(how, "refused") == 0 ? NULL : &program;
 	if (strcmp(how, "strict") == 0) {
@@ -85,9 +119,14 @@ int main(int argc, char **argv)
 		snprintf(paths[i], sizeof(paths[i]), "%s/%s", argv[3], names[i]);
 	}
 	bool by_number = strcmp(argv[2], "syscall") == 0, strict = strcmp(argv[1], "strict") == 0;
+	if (has_heir(argv[1])) {
+		return enter(argv[1], by_number) < 0 ? 2 : run_heir(argv[1], argv[0], argv[3]);
+	}
 	int fd = open(paths[0], O_WRONLY | O_CREAT, 0600);
 	close(open(paths[1], O_WRONLY | O_CREAT, 0600));
-	if (fd < 0 || (enter(argv[1], by_number) < 0) != (strcmp(argv[1], "refused") == 0)) {
+	bool enters = strcmp(argv[1], "none") != 0;
+	if (fd < 0 ||
+		(enters && (enter(argv[1], by_number) < 0) != (strcmp(argv[1], "refused") == 0))) {
 		return 2;
 	}
 	if (write(fd, "inside\n", 7) != 7) {
