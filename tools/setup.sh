@@ -18,7 +18,8 @@ packages_of()
 		libxxhash-dev libyaml-dev libjansson-dev libsqlite3-dev scdoc ;;
 	run) echo rabbitmq-server openssh-server openssh-client openssh-sftp-server git tar ;;
 	test) echo libcmocka-dev python3-pytest procps rsync git musl-tools busybox-static \
-		libjemalloc2 libtcmalloc-minimal4 eatmydata faketime proxychains4 fakeroot ;;
+		libjemalloc2 libtcmalloc-minimal4 eatmydata faketime proxychains4 fakeroot
+		[ "$(dpkg --print-architecture)" != amd64 ] || echo libc6-i386 ;;
 	lint) echo clang clang-format clang-tidy libclang-rt-14-dev cppcheck ;;
 	matrix) echo ksh93u+m mksh zsh fish tcsh posh yash toybox busybox-static \
 		cpio pax libarchive-tools p7zip-full zip unzip xz-utils bzip2 zstd lz4 lzop pigz \

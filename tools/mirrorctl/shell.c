@@ -15,6 +15,7 @@
 #include "flow/place.h"
 
 #define SHIM_NAME "libmirrorshim.so"
+#define LOADER_32 "/lib/ld-linux.so.2"
 
 /* The entries of a preload list, but not the shim. */
 static void others(const char *before, struct buf *ret)
@@ -59,6 +60,25 @@ void shell_leave_shim(void)
 	}
 }
 
+/*
+ * Where programs of 32 bits run, the loader is to choose between the shim and an empty library:
+ * it takes each kind's own directory for $LIB, and musl's takes the word as it stands.
+ */
+static char *by_loader(const char *library)
+{
+	static const char word[] = "/treemirror/$LIB/" SHIM_NAME,
+			  other[] = "/treemirror/32/" SHIM_NAME;
+	CLEANUP(buf_finish) struct buf chosen = BUF_EMPTY, empty = BUF_EMPTY;
+	struct span directory = path_parent(span_str(library));
+	buf_add(&chosen, directory);
+	buf_add_str(&chosen, word);
+	buf_add(&empty, directory);
+	buf_add_str(&empty, other);
+	bool is_there = !chosen.failed && !empty.failed && access(LOADER_32, X_OK) == 0 &&
+			access(chosen.data, R_OK) == 0 && access(empty.data, R_OK) == 0;
+	return is_there ? buf_steal(&chosen) : strdup(library);
+}
+
 int shell_values(
 	const struct config *config, char **ret_preload, char **ret_journal, struct why *why)
 {
@@ -72,7 +92,8 @@ int shell_values(
 		return why_error(
 			why, -errno, "the shim is missing: %s: %s", library, strerror(errno));
 	}
-	int r = shell_preload(getenv("LD_PRELOAD"), library, &preload, why);
+	CLEANUP(free_p) char *chosen = by_loader(library);
+	int r = chosen ? shell_preload(getenv("LD_PRELOAD"), chosen, &preload, why) : -ENOMEM;
 	if (r < 0) {
 		return r;
 	}
