@@ -29,6 +29,7 @@ struct fs_node {
 	struct fs_entry *entries; /* of a directory, sorted by name */
 	size_t entry_count;
 	struct fs_node *parent; /* of a directory */
+	unsigned writers;       /* that have it open */
 };
 
 struct fs_entry {

@@ -293,6 +293,7 @@ static int model_readlink(
 		r = ask(side, why);
 		if (r < 0) {
 			free(*ret);
+			*ret = NULL;
 		}
 	}
 	return r;
