@@ -129,6 +129,7 @@ static int step(struct barriers *barriers, struct barrier *barrier, bool read_ou
 	if (!barrier->published || !outbox_done(barriers->outbox, barrier->mark)) {
 		return 0;
 	}
+	barriers->answering(barriers->answering_arg);
 	int r = publish_marker(barriers, barrier);
 	return r == BROKER_FULL ? 0 : r < 0 ? r : 1;
 }

@@ -26,6 +26,9 @@ struct barriers {
 	struct broker_consumer *consumer;
 	loop_fn wake; /* a flush came: step soon */
 	void *wake_arg;
+	/* The next flush is about to be answered: say how things are now, before the answer. */
+	void (*answering)(void *arg);
+	void *answering_arg;
 };
 
 /* The caller has set all but first and consumer.  Returns 0 or -errno. */

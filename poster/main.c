@@ -53,6 +53,11 @@ static void failed(void *arg, const char *words)
 	exit(SERVICE_EXIT_AGAIN);
 }
 
+static void tell(void *arg)
+{
+	service_beat(arg);
+}
+
 /* After `mirrorctl stop`, a job's shim must not bring us back; the supervisor may. */
 static int check_stopped(const struct service *service, struct why *why)
 {
@@ -75,7 +80,7 @@ static int setup(struct service *service, struct why *why)
 		return stopped;
 	}
 	struct post_options options = {
-		service->config, service->loop, service->broker, problem, failed, service};
+		service->config, service->loop, service->broker, problem, failed, tell, service};
 	struct post *post = NULL;
 	int r = post_create(&options, &post, why);
 	service->state = post;

@@ -74,6 +74,7 @@ struct post {
 	bool read_out; /* the journal was found empty in this turn */
 	bool full;     /* the broker takes no more for now */
 	bool problem;
+	bool open; /* files are being written: last told so */
 	/* draining */
 	loop_fn drained;
 	void *drained_arg;
@@ -283,6 +284,16 @@ static int tell_shares(struct post *post)
 	return r < 0 ? r : 0;
 }
 
+/* `status` must not say IN SYNC for long while a file is being written. */
+static void tell_of_open(struct post *post)
+{
+	bool open = intents_count(post->intents) > 0;
+	if (open != post->open) {
+		post->open = open;
+		post->options.beat(post->options.arg);
+	}
+}
+
 static int do_chores(struct post *post, uint64_t now_ns)
 {
 	uint64_t wall_ns = clock_wall();
@@ -290,6 +301,7 @@ static int do_chores(struct post *post, uint64_t now_ns)
 		return 0;
 	}
 	post->chores_ns = now_ns + CHORES_NS;
+	tell_of_open(post);
 	watch_sweep(post->watch, has_intents);
 	int r = unseen_sweep(post->unseen);
 	r = r < 0 ? r : tell_shares(post);
@@ -545,7 +557,8 @@ static int open_all(struct post *post, struct why *why)
 		return r;
 	}
 	post->barriers = (struct barriers){post->options.config, post->options.broker,
-		post->journal, post->outbox, NULL, NULL, pump_soon, post};
+		post->journal, post->outbox, NULL, NULL, pump_soon, post, post->options.beat,
+		post->options.arg};
 	r = barriers_open(&post->barriers);
 	broker_on_room(post->options.broker, pump_soon, post);
 	return r < 0 ? r : loop_timer_set(&post->timer, clock_now());

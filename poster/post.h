@@ -23,6 +23,7 @@ struct post_options {
 	void (*problem)(
 		void *arg, const char *words); /* what keeps it from working; NULL: nothing */
 	void (*failed)(void *arg, const char *words); /* cannot go on; to be started again */
+	void (*beat)(void *arg);                      /* the figures have to be told now */
 	void *arg;
 };
 

@@ -105,13 +105,18 @@ static void send_beat(struct running *run)
 	}
 }
 
+/* While the broker is away nobody listens, and old beats are of no use. */
+void service_beat(struct service *service)
+{
+	if (broker_is_up(service->broker)) {
+		send_beat(&running);
+	}
+}
+
 static void on_beat(void *arg)
 {
 	struct running *run = arg;
-	/* While the broker is away nobody listens, and old beats are of no use. */
-	if (broker_is_up(run->service.broker)) {
-		send_beat(run);
-	}
+	service_beat(&run->service);
 	(void)loop_timer_set(&run->beat, clock_now() + BEAT_NS);
 }
 

@@ -45,6 +45,8 @@ struct service_stage {
 
 int service_main(const struct service_stage *stage, int argc, char **argv);
 void service_stop(struct service *service);
+/* A beat now: what the last one said is not true any more. */
+void service_beat(struct service *service);
 
 /* Sets or clears (NULL) what keeps the stage from working; logs changes once. */
 void service_problem(struct service *service, const char *format, ...)

@@ -99,6 +99,18 @@ def test_includes_files_that_are_open(here, world):
             writer.kill()
 
 
+def test_status_knows_at_once(here, world):
+    """After a flush, status does not tell of files that were open a moment before it."""
+    script = "import sys; f = open('a', 'w'); f.write('so far'); f.flush(); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-S", "-c", script], cwd=here.source, text=True,
+                          env=world.shim_environment(), stdin=subprocess.PIPE) as writer:
+        wait_until(lambda: world.status()["dirty"], 60, "a beat that tells of the open file")
+        writer.stdin.close()
+    world.flush()
+    status = world.status()
+    assert (status["answer"], status["dirty"]) == ("IN SYNC", 0)
+
+
 def test_nothing_to_do(world):
     world.flush()
     before = snapshot(world.target)

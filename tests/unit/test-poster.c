@@ -28,6 +28,11 @@ static char *journal_places[] = {places, NULL};
 
 /* ---- the poster, as a process of its own ----------------------------------------------------- */
 
+static void no_beat(void *arg)
+{
+	(void)arg;
+}
+
 static void no_problem(void *arg, const char *words)
 {
 	(void)arg;
@@ -67,7 +72,7 @@ static void run_poster(void)
 	struct running running = {0};
 	struct broker_options broker_options = {.name = "poster"};
 	struct post_options options = {
-		.config = &rig_config, .problem = no_problem, .failed = give_up};
+		.config = &rig_config, .problem = no_problem, .failed = give_up, .beat = no_beat};
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (managed_url(&rig_config, &broker_options.url, &why) < 0 ||
 		loop_create(&running.loop) < 0 ||
@@ -354,7 +359,7 @@ static void only_one_serves_a_journal(void **state)
 {
 	struct journal_writer writer;
 	struct post_options options = {
-		.config = &rig_config, .problem = no_problem, .failed = give_up};
+		.config = &rig_config, .problem = no_problem, .failed = give_up, .beat = no_beat};
 	struct post *post;
 	struct why why = {""};
 	(void)state;
