@@ -287,7 +287,7 @@ static int tell_shares(struct post *post)
 /* `status` must not say IN SYNC for long while a file is being written. */
 static void tell_of_open(struct post *post)
 {
-	bool open = intents_count(post->intents) > 0;
+	bool open = translate_open_count(post->translate) > 0;
 	if (open != post->open) {
 		post->open = open;
 		post->options.beat(post->options.arg);
@@ -623,7 +623,7 @@ void post_beat(const struct post *post, struct note *note)
 	record_bytes = record_bytes ? record_bytes : RECORD_BYTES;
 	note->backlog = out.waiting + unseen_waiting(post->unseen) +
 			(unread_bytes + record_bytes - 1) / record_bytes;
-	note->dirty = intents_count(post->intents);
+	note->dirty = translate_open_count(post->translate);
 	note->captured = post->captured;
 	note->published = out.published;
 	note->dropped = out.repeats + counts->outside;

@@ -470,6 +470,16 @@ int translate_open_files(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
 	return publish_open(t, false, wall_ns);
 }
 
+size_t translate_open_count(const struct translate *t)
+{
+	size_t cursor = 0, count = 0;
+	const struct intent *intent;
+	while ((intent = intents_next(t->options.intents, &cursor))) {
+		count += intent->fd != INTENT_PLACE && names_tree(t->options.names, intent->path);
+	}
+	return count;
+}
+
 int translate_settle(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
 {
 	struct cause cause = {.time_ns = wall_ns};

@@ -67,6 +67,8 @@ int translate_died(struct translate *translate, uint32_t pid, uint64_t now_ns, u
 int translate_overdue(struct translate *translate, uint64_t now_ns, uint64_t wall_ns);
 /* All that is open and differs from what was published of it: for a barrier. */
 int translate_open_files(struct translate *translate, uint64_t now_ns, uint64_t wall_ns);
+/* How many descriptors are open for writing on files of the trees. */
+size_t translate_open_count(const struct translate *translate);
 /* Looks for what has been missing for too long; for CLOCK_NEVER, for all that is missing. */
 int translate_settle(struct translate *translate, uint64_t now_ns, uint64_t wall_ns);
 /* Looks at everything: records were lost. */

@@ -241,6 +241,22 @@ static void plain_calls(void **state)
 		       "link  tree/l (tree/f > tree/l)\nlink  tree/l2\n");
 }
 
+/* A job whose output goes to a file elsewhere does not keep its trees from being in sync. */
+static void only_open_files_of_the_trees_count(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	put(w, "tree/f.swp");
+	put(w, "outside/log");
+	file_call(w, RECORD_OPEN, 0, 1, at(w, "outside/log"), at(w, "outside/log"));
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/f.swp"), at(w, "tree/f.swp"));
+	assert_int_equal(translate_open_count(w->translate), 0);
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 4, at(w, "tree/f"), at(w, "tree/f"));
+	assert_int_equal(translate_open_count(w->translate), 1);
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 4, "", at(w, "tree/f"));
+	assert_int_equal(translate_open_count(w->translate), 0);
+}
+
 static void outside_and_excluded_is_dropped(void **state)
 {
 	struct world *w = *state;
@@ -835,6 +851,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(plain_calls),
+		TEST(only_open_files_of_the_trees_count),
 		TEST(outside_and_excluded_is_dropped),
 		TEST(ids_are_the_same_at_a_replay),
 		TEST(trees_are_seen_by_every_way),
