@@ -17,7 +17,7 @@ packages_of()
 	build) echo meson ninja-build gcc libc6-dev pkg-config librabbitmq-dev libssh2-1-dev \
 		libxxhash-dev libyaml-dev libjansson-dev libsqlite3-dev scdoc ;;
 	run) echo rabbitmq-server openssh-server openssh-client openssh-sftp-server git tar ;;
-	test) echo libcmocka-dev python3-pytest procps rsync git musl-tools busybox-static \
+	test) echo libcmocka-dev python3-pytest python3-pika procps rsync git musl-tools busybox-static \
 		libjemalloc2 libtcmalloc-minimal4 eatmydata faketime proxychains4 fakeroot
 		[ "$(dpkg --print-architecture)" != amd64 ] || echo libc6-i386 ;;
 	lint) echo clang clang-format clang-tidy libclang-rt-14-dev cppcheck ;;

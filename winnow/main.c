@@ -21,7 +21,6 @@
 #include "winnow/window.h"
 
 #define ANSWERS_PREFETCH 1000
-#define UNREADABLE_NS    (60 * CLOCK_S) /* how long the beat tells of a message that nobody reads */
 #define FAREWELL_NS      (50 * CLOCK_MS) /* for the last acknowledgements to leave */
 
 DEFINE_CLEANUP(struct change *, change_destroy)
@@ -31,7 +30,7 @@ static struct winnow {
 	struct service *service;
 	struct window *window;
 	struct broker_consumer *changes, *answers;
-	struct loop_timer due, readable, farewell;
+	struct loop_timer due, farewell;
 	uint64_t unreadable;
 	bool paused; /* no room to pass on what belongs to another shard */
 } winnow;
@@ -124,18 +123,12 @@ static void on_room(void *arg)
 
 /* --- what comes in ------------------------------------------------------------------------ */
 
-/* Told once, in the log and for a while in the beat; it must never block the shard. */
+/* Anybody with rights at the broker can post one: it must neither block the shard nor look so. */
 static void unreadable(struct broker_delivery delivery, const char *what, const struct why *why)
 {
-	service_problem(winnow.service, "%s that nobody can read is dropped (%llu so far): %s",
-		what, (unsigned long long)++winnow.unreadable, why->text);
-	loop_timer_set(&winnow.readable, clock_now() + UNREADABLE_NS);
+	log_warning("%s that nobody can read is dropped (%llu so far): %s", what,
+		(unsigned long long)++winnow.unreadable, why->text);
 	broker_ack(winnow.service->broker, delivery);
-}
-
-static void on_readable(void *arg)
-{
-	service_problem(winnow.service, NULL);
 }
 
 static void on_passed_on(void *arg)
@@ -283,7 +276,6 @@ static int setup(struct service *service, struct why *why)
 	winnow.service = service;
 	service->state = &winnow;
 	loop_timer_init(&winnow.due, service->loop, on_due, NULL);
-	loop_timer_init(&winnow.readable, service->loop, on_readable, NULL);
 	loop_timer_init(&winnow.farewell, service->loop, on_farewell, NULL);
 	int r = window_create(&options, &winnow.window);
 	if (r < 0) {
@@ -300,6 +292,7 @@ static void beat(struct service *service, struct note *note)
 	note->captured = counts.taken;
 	note->published = counts.orders;
 	note->dropped = counts.merged;
+	note->lost = winnow.unreadable;
 }
 
 static void drain(struct service *service)

@@ -136,17 +136,17 @@ int status_json(const struct view *view, FILE *out)
 	CLEANUP(control_drop)
 	json_t *object = json_pack(
 		"{s:s, s:s, s:i, s:o, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s,"
-		" s:b, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o}",
+		" s:b, s:o, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"answer", judge_name(verdict->answer), "words", verdict->words, "exit",
 		verdict->exit_status, "lag_seconds", seconds(verdict->lag_ns), "mirror",
 		view->config->mirror, "host", place_host(), "time", moment(view->now_ns), "running",
 		facts->runs, "stopped_on_purpose", view->stopped_flag, "open", number(facts->open),
 		"open_bulk", number(facts->open_bulk), "failed", number(facts->failed), "dirty",
 		number(facts->dirty), "oldest", moment(facts->oldest_ns), "oldest_path",
-		view->oldest_path, "rescan", facts->rescan, "posters_gone", (int)view->gone,
-		"supervisor", view->supervisor, "stages", stages(view), "queues", queues(view),
-		"journal", journal(view), "totals", totals(view), "jobs", jobs(view), "problems",
-		problems(view));
+		view->oldest_path, "rescan", facts->rescan, "unreadable", number(view->unreadable),
+		"posters_gone", (int)view->gone, "supervisor", view->supervisor, "stages",
+		stages(view), "queues", queues(view), "journal", journal(view), "totals",
+		totals(view), "jobs", jobs(view), "problems", problems(view));
 	if (!object || json_dumpf(object, out, JSON_COMPACT) < 0) {
 		return -EIO;
 	}

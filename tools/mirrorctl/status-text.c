@@ -197,6 +197,12 @@ static void print_owed(const struct view *view, FILE *out)
 		(void)fprintf(out, "%-*s %s records (made good by rescans)\n", LABEL, "lost",
 			units_count(sum->lost));
 	}
+	if (view->unreadable) {
+		(void)fprintf(out,
+			"%-*s %s message%s that nobody can read, dropped (see log/winnow-*.log)\n",
+			LABEL, "unreadable", units_count(view->unreadable),
+			view->unreadable == 1 ? "" : "s");
+	}
 	if (view->oldest_path[0]) {
 		(void)fprintf(out, "%-*s %s  (%s old)\n", LABEL, "oldest", view->oldest_path,
 			units_duration(view->now_ns - view->facts.open_since_ns));
