@@ -173,6 +173,9 @@ void service_problem(struct service *service, const char *format, ...)
 	} else {
 		log_info("mended: %s", before.text);
 	}
+	if (!before.text[0] != !service->problem.text[0]) {
+		service_beat(service);
+	}
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */
