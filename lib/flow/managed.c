@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/buf.h"
@@ -252,10 +253,26 @@ static int write_settings(
 		"consumer_timeout = 31622400000\n"
 		"# Memory follows the size of this log.\n"
 		"raft.wal_max_size_bytes = 67108864\n"
-		"disk_free_limit.absolute = 200MB\n"
+		"disk_free_limit.absolute = %" PRIu64 "\n"
 		"vm_memory_high_watermark.absolute = %" PRIu64 "\n",
-		memory_limit());
+		MANAGED_ROOM_BYTES, memory_limit());
 	return replace_file(config, "rabbitmq.conf", &text, why);
+}
+
+int managed_room(const struct config *config, struct why *why)
+{
+	struct statvfs fs;
+	CLEANUP(free_p) char *directory = place_state(config->mirror, NULL);
+	if (!directory || statvfs(directory, &fs) < 0) {
+		return directory ? -errno : -ENOMEM;
+	}
+	uint64_t room_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return room_bytes >= MANAGED_ROOM_BYTES
+		       ? 0
+		       : why_error(why, -ENOSPC,
+				 "takes no messages: %s has only %" PRIu64
+				 " MB free, it needs %" PRIu64 " MB",
+				 directory, room_bytes / 1000000, MANAGED_ROOM_BYTES / 1000000);
 }
 
 static int write_definitions(

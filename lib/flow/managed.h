@@ -15,6 +15,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "core/why.h"
 #include "flow/broker.h"
 #include "flow/config.h"
@@ -33,6 +35,11 @@ struct managed_command {
 };
 int managed_command(const struct config *config, struct managed_command *ret, struct why *why);
 void managed_command_finish(struct managed_command *command);
+
+/* Takes no messages while its file system has less room than this. */
+#define MANAGED_ROOM_BYTES UINT64_C(200000000)
+/* Whether it has that.  Returns 0, -ENOSPC with words, or another error without. */
+int managed_room(const struct config *config, struct why *why);
 
 /* How to log in.  Returns 0, or -ENOENT (never started), -errno with words. */
 int managed_url(const struct config *config, struct broker_url *ret, struct why *why);

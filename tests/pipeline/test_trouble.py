@@ -152,6 +152,32 @@ def test_target_full():
         world.close()
 
 
+@pytest.mark.root
+@pytest.mark.full
+def test_state_directory_low_on_space():
+    """The private broker takes no messages then: jobs run on, and status says why nothing moves."""
+    if os.getuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    world = World(target="local", config=RETRY)
+    state = f"{world.directory}/state"
+    mount("-t", "tmpfs", "-o", "size=150m,mode=700", "none", state)
+    try:
+        world.start()
+        world.sh("echo 1 > a")
+        status = world.mirrorctl("status")
+        assert status.stdout.startswith("STALLED (broker: takes no messages: "), status.stdout
+        doctor = world.mirrorctl("doctor")
+        assert doctor.returncode == 1 and "takes no messages" in doctor.stdout, doctor.stdout
+        not_in_sync(world)
+        mount("-o", "remount,size=1g", state)
+        world.check(seconds=240)
+    finally:
+        print(world.diagnosis())
+        world.stop()
+        subprocess.run(["umount", "-l", state], check=True)
+        world.close()
+
+
 def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
 

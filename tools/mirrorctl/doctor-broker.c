@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "doctor.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "control.h"
 #include "core/clock.h"
+#include "flow/managed.h"
 #include "flow/topology.h"
 #include "gather.h"
 
@@ -29,6 +31,9 @@ void doctor_check_broker(struct doctor *doctor)
 	struct broker_session *session = NULL;
 	struct why why = {0};
 	char holder[320];
+	if (config->broker_managed && managed_room(config, &why) == -ENOSPC) {
+		doctor_bad(doctor, "broker", "%s", why.text);
+	}
 	control_holder(config->mirror, holder, sizeof(holder));
 	if (config->broker_managed && !holder[0]) {
 		doctor_note("broker", "managed, and not running: mirrorctl start runs it");

@@ -17,6 +17,7 @@
 #include "core/clock.h"
 #include "core/journal.h"
 #include "core/log.h"
+#include "flow/managed.h"
 #include "flow/place.h"
 #include "flow/topology.h"
 #include "supervisor.h"
@@ -100,6 +101,10 @@ static void see_broker(struct view *view, const json_t *broker)
 		if (words[0]) {
 			add_problem(view, "broker: %s", words);
 		}
+	}
+	struct why why;
+	if (view->config->broker_managed && managed_room(view->config, &why) == -ENOSPC) {
+		add_problem(view, "broker: %s", why.text);
 	}
 }
 
