@@ -162,9 +162,19 @@ static bool is_section(const char *key)
 	return false;
 }
 
+/* "a, b, c", each once; the rows of a section stand together. */
+static void list_names(const char *const *names, size_t count, struct buf *ret)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || strcmp(names[i], names[i - 1]) != 0) {
+			buf_printf(ret, "%s%s", i ? ", " : "", names[i]);
+		}
+	}
+}
+
 static int refuse_key(struct loading *loading, const char *key, yaml_node_t *node)
 {
-	const char *names[2 * KEYS_MAX];
+	const char *names[2 * KEYS_MAX] = {0};
 	size_t count = 0;
 	for (size_t i = 0; i < config_row_count; i++) {
 		const struct config_row *row = &config_rows[i];
@@ -181,11 +191,13 @@ static int refuse_key(struct loading *loading, const char *key, yaml_node_t *nod
 		}
 	}
 	const char *near = config_nearest(key, names, count);
-	return config_refuse(&loading->source, node->start_mark, "unknown key %s%s%s%s%s%s",
+	CLEANUP(buf_finish) struct buf all = BUF_EMPTY;
+	list_names(names, near ? 0 : count, &all);
+	return config_refuse(&loading->source, node->start_mark, "unknown key %s%s%s; %s%.*s%s",
 		log_quote(span_str(key)), loading->section ? " of " : "",
 		loading->section ? loading->section : "",
-		near ? "; did you mean '" : "; mirror.yaml(5) has all keys", near ? near : "",
-		near ? "'?" : "");
+		near ? "did you mean '" : "expected one of ",
+		near ? (int)strlen(near) : (int)all.len, near ? near : all.data, near ? "'?" : "");
 }
 
 static int read_key(void *arg, const char *key, yaml_node_t *key_node, yaml_node_t *value);

@@ -12,6 +12,7 @@ GOOD = "mirror: demo\ntrees:\n  - source: /tmp/a\n    target: /tmp/b\n"
 
 FAULTS = {
     "unknown key": (GOOD + "dealy: 30s\n", 5, 1, "delay"),
+    "unknown key like no other": (GOOD + "frobnicate: 1\n", 5, 1, "expected one of mirror, trees,"),
     "unknown key below": (GOOD + "winnow: { shard: 5 }\n", 5, 11, "shards"),
     "time without a unit": (GOOD + "delay: 30\n", 5, 8, "30s"),
     "number where a word is": (GOOD + "max_delete: many\n", 5, 13, "number"),
