@@ -242,7 +242,7 @@ static void on_signal(void *arg, int number)
 
 static void print_help(const struct service_stage *stage)
 {
-	printf("Usage: mirror-%s [-c FILE]%s [--log-level LEVEL]\n\n"
+	printf("usage: mirror-%s [-c FILE]%s [--log-level LEVEL]\n\n"
 	       "%s: %s.\n"
 	       "Started and kept running by `mirrorctl start`.\n\n"
 	       "  -c, --config FILE     instead of $MIRROR_CONFIG or\n"
@@ -321,7 +321,7 @@ static int parse(struct running *run, int argc, char **argv)
 			print_help(run->stage);
 			return PARSED_DONE;
 		case 'V':
-			printf("mirror-%s %s\n", run->stage->name, TREEMIRROR_VERSION);
+			printf("mirror-%s (treemirror) %s\n", run->stage->name, TREEMIRROR_VERSION);
 			return PARSED_DONE;
 		default:
 			return SERVICE_EXIT_WRONG;

@@ -67,6 +67,17 @@ def test_help_of_each_verb(mirror, verb):
         assert "--config FILE" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["mirrorctl", "mirror-audit", "mirror-trace", "mirror-poster",
+                                  "mirror-winnow", "mirror-copier", "mirror-tally"])
+def test_every_program_explains_itself(name):
+    done = run([f"{BUILD}/bin/{name}", "--help"], seconds=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: mirror")
+    done = run([f"{BUILD}/bin/{name}", "--version"], seconds=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{name} (treemirror) ")
+
+
 def test_no_verb_is_bad_usage(mirror):
     done = mirror(config=False)
     assert done.returncode == 2 and not done.stdout and "usage:" in done.stderr

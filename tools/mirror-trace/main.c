@@ -166,14 +166,26 @@ static int run_first(char **argv)
 	return errno == ENOENT ? 127 : 126;
 }
 
+/* For a person who has found this program; its own callers pass more. */
+static int explain(const char *option)
+{
+	if (strcmp(option, "--version") == 0) {
+		return printf("mirror-trace (treemirror) %s\n", TREEMIRROR_VERSION) < 0;
+	}
+	bool help = strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0;
+	(void)fputs("usage: mirrorctl run --trace -- CMD [ARGUMENT…]\n\n"
+		    "mirror-trace is a part of that, and nothing to be run by itself.\n",
+		help ? stdout : stderr);
+	return help ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && strcmp(argv[1], "--run") == 0) {
 		return run_first(argv + 2);
 	}
 	if (argc < 5) {
-		(void)fprintf(stderr, "mirror-trace: this is for mirrorctl run --trace\n");
-		return 2;
+		return explain(argc > 1 ? argv[1] : "");
 	}
 	int tracer = connect_to(argv[1]);
 	if (tracer >= 0) {
