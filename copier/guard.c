@@ -243,14 +243,14 @@ static int guard_target(struct pair *pair, const struct side_attr *root, struct 
 static int look_now(struct pair *pair, struct why *why)
 {
 	struct side_attr root;
-	int r = side_connect(pair->source, why);
+	int r = side_connect(pair->source, why); /* its words name it */
 	if (r < 0) {
-		why_prefix(why, "source %s", pair->tree->source.text);
+		why_prefix(why, "source");
 		return r;
 	}
 	r = side_connect(pair->target, why);
 	if (r < 0) {
-		why_prefix(why, "target %s", pair->tree->target.text);
+		why_prefix(why, "target");
 		return r;
 	}
 	r = guard_source(pair, &root, why);

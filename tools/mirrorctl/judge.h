@@ -41,7 +41,7 @@ struct facts {
 struct verdict {
 	enum answer answer;
 	uint64_t lag_ns; /* LAGGING, STALLED: age of the oldest; 0: not known */
-	char words[256]; /* why; "" where there is nothing to add */
+	char words[512]; /* why; "" where there is nothing to add */
 	int exit_status;
 };
 
