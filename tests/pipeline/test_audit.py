@@ -117,6 +117,18 @@ def test_paths(trees):
     assert outside.returncode == 2 and "lies in no source tree" in outside.stderr
 
 
+def test_source_and_target_of_the_configuration(trees):
+    """As two places, although the first lies in a source tree; what it excludes stays so."""
+    assert trees("a", "b").returncode == 0
+    trees.put(trees.a, "x.tmp", "1")
+    os.utime(trees.b, ns=(os.stat(trees.a).st_mtime_ns,) * 2)
+    assert trees(trees.a, trees.b).returncode == 0
+    assert trees(f"{trees.a}/d", f"{trees.b}/d").returncode == 0
+    trees.put(trees.b, "d/g", "1234")
+    done = trees(f"{trees.a}/d", f"{trees.b}/d")
+    assert done.returncode == 1 and "g  size 3 | 4" in done.stdout
+
+
 def test_names_of_any_bytes(trees):
     for name in (b"new\nline", b"\xff\xfe", b"tab\t'"):
         with open(os.fsencode(trees.a) + b"/" + name, "wb"):

@@ -38,8 +38,7 @@ static const char usage[] =
 	"\n"
 	"Compares the trees of the configuration, whole or below the paths given, or two places\n"
 	"(directories, or sftp://user@host:port/path), and prints a line for each difference.\n"
-	"Two arguments are two places unless the first lies in a source tree of the "
-	"configuration.\n"
+	"Two arguments are two places unless both lie in source trees of the configuration.\n"
 	"\n"
 	"  -c, --config FILE   the configuration\n"
 	"      --checksum      compare content, not only size and time\n"
@@ -137,7 +136,9 @@ static int take_config(
 		*ret_config = config_without_file();
 		return *ret_config ? 0 : -ENOMEM;
 	}
-	*ret_two = r == 0 && may_be_two && !pairs_is_below(*ret_config, request->arguments[0]);
+	*ret_two = r == 0 && may_be_two &&
+		   !(pairs_is_below(*ret_config, request->arguments[0]) &&
+			   pairs_is_below(*ret_config, request->arguments[1]));
 	return r;
 }
 

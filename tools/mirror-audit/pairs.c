@@ -141,6 +141,11 @@ int pairs_of_two(struct loop *loop, const struct config *config, char *const *lo
 	if (r < 0) {
 		return r;
 	}
+	CLEANUP(buf_finish) struct buf rel = BUF_EMPTY;
+	const struct tree *tree =
+		pairs_is_below(config, locations[0]) ? find_tree(config, locations[0], &rel) : NULL;
+	ret->two.exclude =
+		tree && !rel.len ? tree->exclude : NULL; /* patterns count from the root */
 	ret->pair_count = ret->start_count = 1;
 	ret->starts[0].pair = &ret->pairs[0];
 	return open_pair(loop, config, &ret->two, &ret->pairs[0], why);
