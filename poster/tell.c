@@ -134,6 +134,12 @@ int tell_change(struct translate *t, const struct cause *cause, enum role role, 
 
 /* ---- content, and where it went ---------------------------------------------------------- */
 
+/* truncate(2), chmod(2) and their kin tell no inode: what has the name now has to do. */
+static bool has_links(const struct stat *st)
+{
+	return st && S_ISREG(st->st_mode) && st->st_nlink > 1;
+}
+
 static int publish_file(struct translate *t, const struct cause *cause, enum role role,
 	enum change_op op, struct span path, const struct stat *st)
 {
@@ -144,8 +150,14 @@ static int publish_file(struct translate *t, const struct cause *cause, enum rol
 		return -ENOMEM;
 	}
 	fill_seen(&change->seen, cause, st);
-	bool links = change->seen.has_stat && change->seen.nlink > 1;
-	int r = op == CHANGE_WRITE ? recent_wrote(t->recent, path, cause->time_ns, links) : 0;
+	bool links = change->seen.has_stat ? change->seen.nlink > 1 : has_links(st);
+	if (links && !change->seen.has_inode && st) { /* leads copiers to the other names */
+		change->seen.has_inode = true;
+		change->seen.dev = st->st_dev;
+		change->seen.ino = st->st_ino;
+	}
+	bool remember = op == CHANGE_WRITE || links;
+	int r = remember ? recent_wrote(t->recent, path, cause->time_ns, links) : 0;
 	return r < 0 ? r : t->options.emit(t->options.arg, STEAL(change));
 }
 

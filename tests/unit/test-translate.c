@@ -806,6 +806,29 @@ static void the_other_hard_link(void **state)
 	assert_told(w, "write F tree/f\nremove  tree/f\nlook DB tree\n");
 }
 
+/* What changed by name alone is remembered too while the file has other names. */
+static void the_other_hard_link_of_what_was_told_by_name(void **state)
+{
+	struct world *w = *state;
+	static const enum record_kind kinds[] = {RECORD_META, RECORD_TRUNCATE};
+	put(w, "tree/f");
+	put(w, "tree/single");
+	name_call(w, RECORD_META, at(w, "tree/single"), "");
+	name_call(w, RECORD_UNLINK, at(w, "tree/single"), "");
+	assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+	assert_told(w, "meta  tree/single\nremove  tree/single\n");
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(link(at(w, "tree/f"), at(w, "tree/g")), 0);
+		name_call(w, kinds[i], at(w, "tree/g"), "");
+		assert_true(w->seen.has_inode);
+		assert_int_equal(unlink(at(w, "tree/g")), 0);
+		name_call(w, RECORD_UNLINK, at(w, "tree/g"), "");
+		assert_int_equal(translate_settle(w->translate, CLOCK_NEVER, BEGIN), 0);
+		assert_told(w, i == 0 ? "meta  tree/g\nremove  tree/g\nlook DB tree\n"
+				      : "write F tree/g\nremove  tree/g\nlook DB tree\n");
+	}
+}
+
 /* O_TMPFILE, then a name by linkat(). */
 static void named_while_open(void **state)
 {
@@ -877,6 +900,7 @@ int main(void)
 		TEST(unseen_survives_a_restart),
 		TEST(an_open_file_is_looked_for_once),
 		TEST(the_other_hard_link),
+		TEST(the_other_hard_link_of_what_was_told_by_name),
 		TEST(named_while_open),
 		TEST(all_trees_after_a_loss),
 		TEST(devices_of_the_trees),
