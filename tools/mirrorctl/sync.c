@@ -231,9 +231,11 @@ static void sync_progress(const struct sync *sync, const struct ledger_summary *
 static int say_result(const struct sync *sync, const struct ledger_summary *now)
 {
 	term_progress_end();
-	printf("%s files, %s directories, %s removed, %s equal already; %s in %s\n",
-		units_count(now->work.files - sync->before.work.files),
-		units_count(now->work.directories - sync->before.work.directories),
+	uint64_t files = now->work.files - sync->before.work.files;
+	uint64_t directories = now->work.directories - sync->before.work.directories;
+	printf("%s %s, %s %s, %s removed, %s equal already; %s in %s\n", units_count(files),
+		files == 1 ? "file" : "files", units_count(directories),
+		directories == 1 ? "directory" : "directories",
 		units_count(now->work.removals - sync->before.work.removals),
 		units_count(now->work.unchanged - sync->before.work.unchanged),
 		units_bytes(now->work.bytes - sync->before.work.bytes),
