@@ -253,7 +253,7 @@ static void print_help(const struct service_stage *stage)
 	}
 	printf("      --log-level LEVEL error, warning, info (default) or debug\n"
 	       "  -h, --help            this text\n"
-	       "      --version         the version\n\n"
+	       "  -V, --version         the version\n\n"
 	       "Exit status: 0 stopped, %d started wrongly (stay down), %d try again.\n",
 		SERVICE_EXIT_WRONG, SERVICE_EXIT_AGAIN);
 }
@@ -306,7 +306,7 @@ static int parse(struct running *run, int argc, char **argv)
 		{"log-level", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'}, {0}};
 	int option, r = 0;
-	while (r == 0 && (option = getopt_long(argc, argv, "c:i:h", options, NULL)) != -1) {
+	while (r == 0 && (option = getopt_long(argc, argv, "c:i:hV", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			run->config_file = optarg;

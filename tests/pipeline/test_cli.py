@@ -73,9 +73,10 @@ def test_every_program_explains_itself(name):
     done = run([f"{BUILD}/bin/{name}", "--help"], seconds=30)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: mirror")
-    done = run([f"{BUILD}/bin/{name}", "--version"], seconds=30)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{name} (treemirror) ")
+    for option in ("--version", "-V"):
+        done = run([f"{BUILD}/bin/{name}", option], seconds=30)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"{name} (treemirror) ")
 
 
 def test_no_verb_is_bad_usage(mirror):

@@ -47,7 +47,7 @@ static const char usage[] =
 	"      --json          one JSON object a line\n"
 	"  -q, --quiet         no lines, no summary: only the exit status\n"
 	"  -h, --help          this\n"
-	"      --version\n"
+	"  -V, --version\n"
 	"\n"
 	"Exit status: 0 the same, 1 different, 2 trouble. The manual is mirror-audit(1).\n";
 
@@ -71,13 +71,13 @@ static bool take_count(const char *text, uint64_t *ret)
 /* Returns -1 to go on, or the exit status. */
 static int take_options(int argc, char **argv, struct request *ret)
 {
-	enum { CHECKSUM = 256, REPAIR, SAMPLE, JSON, VERSION };
+	enum { CHECKSUM = 256, REPAIR, SAMPLE, JSON };
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 		{"checksum", no_argument, NULL, CHECKSUM}, {"repair", no_argument, NULL, REPAIR},
 		{"sample", required_argument, NULL, SAMPLE}, {"json", no_argument, NULL, JSON},
 		{"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, VERSION}, {0}};
-	for (int option; (option = getopt_long(argc, argv, "c:qh", options, NULL)) != -1;) {
+		{"version", no_argument, NULL, 'V'}, {0}};
+	for (int option; (option = getopt_long(argc, argv, "c:qhV", options, NULL)) != -1;) {
 		switch (option) {
 		case 'c':
 			ret->config_file = optarg;
@@ -102,7 +102,7 @@ static int take_options(int argc, char **argv, struct request *ret)
 		case 'h':
 			(void)fputs(usage, stdout);
 			return EXIT_SUCCESS;
-		case VERSION:
+		case 'V':
 			(void)puts("mirror-audit (treemirror) " TREEMIRROR_VERSION);
 			return EXIT_SUCCESS;
 		default:

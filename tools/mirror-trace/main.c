@@ -169,7 +169,7 @@ static int run_first(char **argv)
 /* For a person who has found this program; its own callers pass more. */
 static int explain(const char *option)
 {
-	if (strcmp(option, "--version") == 0) {
+	if (strcmp(option, "--version") == 0 || strcmp(option, "-V") == 0) {
 		return printf("mirror-trace (treemirror) %s\n", TREEMIRROR_VERSION) < 0;
 	}
 	bool help = strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0;
