@@ -77,6 +77,21 @@ static int name_of_inherited(struct translate *t, const struct record *record, s
 }
 
 /*
+ * Announced by a process that died, and not there: mkstemp() and its kin may have put another name
+ * in the place of their template, which nobody but libc knows.
+ */
+static int tell_made_up(struct translate *t, const struct record *record, struct span name)
+{
+	struct cause cause = cause_of_record(record);
+	struct stat st;
+	if (!record_is_draft(record) || names_stat(name, &st) == 0) {
+		return 0;
+	}
+	return tell_change(
+		t, &cause, ROLE_FRESH, CHANGE_LOOK, CHANGE_DELETE, path_parent(name), NO_PAIR);
+}
+
+/*
  * Content known by name alone: truncate(2), and what a process announced that died in the middle of
  * opening or closing.
  */
@@ -85,7 +100,11 @@ static int take_by_name(struct translate *t, const struct record *record)
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
 	int r = name_of(t, record, true, &name);
-	return r < 0 ? unnamed(t, r) : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	r = tell_made_up(t, record, buf_span(&name));
+	return r < 0 ? r : tell_file(t, &cause, CHANGE_WRITE, buf_span(&name));
 }
 
 static int take_open(struct translate *t, const struct record *record)
@@ -152,8 +171,11 @@ static int take_made(struct translate *t, const struct record *record)
 	struct cause cause = cause_of_record(record);
 	enum change_op op = record->kind == RECORD_MKDIR ? CHANGE_MKDIR : CHANGE_LOOK;
 	int r = name_of(t, record, false, &name);
-	return r < 0 ? unnamed(t, r)
-		     : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
+	if (r < 0) {
+		return unnamed(t, r);
+	}
+	r = tell_made_up(t, record, buf_span(&name));
+	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
 
 static int take_symlink(struct translate *t, const struct record *record)

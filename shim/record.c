@@ -699,6 +699,15 @@ void event_name(struct event *event, int dirfd, const char *path)
 	set_name(event, dir_len, add(event, path, len));
 }
 
+void event_made_up(struct event *event, const char *path)
+{
+	struct journal_draft *draft = event->draft;
+	if (draft && event->second && !event->lost) {
+		size_t before = (size_t)draft->program_len + draft->job_len + draft->dir_len;
+		(void)copy_bytes(draft->bytes + before, path, draft->path_len);
+	}
+}
+
 void event_arm(struct event *event)
 {
 	if (event->draft && !event->aside && !event->lost) {

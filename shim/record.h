@@ -96,6 +96,8 @@ void event_begin(struct event *event, enum record_kind kind, unsigned flags);
 void event_name(struct event *event, int dirfd, const char *path);
 /* The name that the kernel has for an open descriptor. */
 void event_name_of(struct event *event, int fd);
+/* Behind a call that has made up a name in the place of the one given: of the same length. */
+void event_made_up(struct event *event, const char *path);
 /* Takes back the name given last, to give another. */
 void event_forget_names(struct event *event);
 void event_arm(struct event *event);

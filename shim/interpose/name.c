@@ -5,13 +5,13 @@
 
 char *mkdtemp(char *path)
 {
-	struct event event = {0};
+	struct event event;
+	observe_named(&event, RECORD_MKDIR, 0, AT_FDCWD, path);
 	char *made = CALL_REAL(mkdtemp, (path), NONE_AT_ALL);
-	if (made && recorder_configured) {
-		event_begin(&event, RECORD_MKDIR, 0);
-		event_name(&event, AT_FDCWD, made);
-		(void)event_finish(&event, true, NULL);
+	if (made) {
+		event_made_up(&event, made);
 	}
+	(void)event_finish(&event, made, NULL);
 	return made;
 }
 

@@ -46,16 +46,16 @@ OPENS(__open64_2, (const char *path, int flags), (path, flags), NO_MODE, AT_FDCW
 OPENS(__openat_2, (int dirfd, const char *path, int flags), (dirfd, path, flags), NO_MODE, dirfd)
 OPENS(__openat64_2, (int dirfd, const char *path, int flags), (dirfd, path, flags), NO_MODE, dirfd)
 
-/* The call makes the name: it is there once the call is back. */
+/* The call makes up the name; should we die in it, the poster looks at the directory's entries. */
 #define MAKES_NAME(name, parameters, arguments)                                                    \
 	int name parameters                                                                        \
 	{                                                                                          \
 		struct event event;                                                                \
 		const int how = O_RDWR | O_CREAT | O_EXCL;                                         \
-		observe_opening(&event, how, AT_FDCWD, NULL);                                      \
+		observe_opening(&event, how, AT_FDCWD, path);                                      \
 		int fd = CALL_REAL(name, arguments, (int)NONE);                                    \
 		if (fd >= 0) {                                                                     \
-			event_name(&event, AT_FDCWD, path);                                        \
+			event_made_up(&event, path);                                               \
 		}                                                                                  \
 		observe_opened(&event, fd, how, CHANNEL_CALLS);                                    \
 		return fd;                                                                         \

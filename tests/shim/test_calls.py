@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from conftest import Journal, program
+import judge
+from conftest import SHIM, Journal, program
 
 VARIANTS = ["every-call", "every-call-lfs", "every-call-fortify", "every-call-musl"]
 
@@ -182,3 +183,20 @@ def test_killed_between_call_and_record(tmp_path, work, round):
                 assert "unlink" in model.kinds(directory / f"{number}.b")
             if f"{number}.f" in present and f"{number}.d" not in present:
                 assert "rmdir" in model.kinds(directory / f"{number}.d")
+
+
+@pytest.mark.parametrize("call", ["mkstemp", "mkdtemp"])
+@pytest.mark.parametrize("where", ["", "d/"])
+def test_killed_inside_a_call_that_makes_up_the_name(journal, work, call, where):
+    """Nobody but libc knows the name yet; its directory's entries are looked at."""
+    (work / "d").mkdir()
+    before = judge.snapshot(work)
+    script = f"import ctypes; ctypes.CDLL(None).{call}(ctypes.create_string_buffer(b'{where}aXXXXXX'))"
+    died = journal.run(["/usr/bin/python3", "-S", "-c", script], work,
+                       LD_PRELOAD=f"{SHIM}:{program('libdies-inside.so')}")
+    assert died.returncode == -signal.SIGKILL
+    assert (work / where / "aMadeUp").exists()
+    told = judge.changes(journal.directory, work)
+    assert before.keys() != judge.snapshot(work).keys()
+    assert [(it.path, it.facts) for it in told if it.op == "look"] == [
+        (os.fsencode(work / where).rstrip(b"/"), ["delete"])]
