@@ -18,9 +18,10 @@
 struct barrier {
 	struct barrier *next;
 	struct ident flush;
-	uint64_t head;  /* to be read up to here */
-	bool read;      /* and what dead writers left, too */
-	bool published; /* up to mark */
+	uint64_t head;   /* to be read up to here */
+	bool dead_found; /* when that was read; then head is further on */
+	bool read;       /* and what dead writers left, too */
+	bool published;  /* up to mark */
 	uint64_t mark;
 	uint64_t stage; /* ready()'s */
 };
@@ -112,12 +113,33 @@ static int publish_marker(struct barriers *barriers, const struct barrier *barri
 	return topology_publish_note(barriers->config, barriers->broker, &note, NULL, NULL);
 }
 
+/*
+ * Whether all is read.  Who had died before the flush is buried before what is open is published:
+ * the other way round his files would be published twice, the second time behind the marker.
+ */
+static int read_all(struct barriers *barriers, struct barrier *barrier, bool read_out)
+{
+	if (barrier->read || !read_out || journal_cursor(barriers->journal) < barrier->head) {
+		return 0;
+	}
+	barrier->read = barrier->dead_found;
+	if (barrier->dead_found) {
+		return 0;
+	}
+	barrier->dead_found = true;
+	int r = barriers->find_dead(barriers->find_dead_arg);
+	barrier->head = journal_head(barriers->journal);
+	return r;
+}
+
 /* One step of one barrier: 1 when it is answered. */
 static int step(struct barriers *barriers, struct barrier *barrier, bool read_out,
 	barrier_ready_fn ready, void *arg)
 {
-	uint64_t cursor = journal_cursor(barriers->journal);
-	barrier->read = barrier->read || (read_out && cursor >= barrier->head);
+	int found = read_all(barriers, barrier, read_out);
+	if (found < 0) {
+		return found;
+	}
 	if (barrier->read && !barrier->published) {
 		int r = ready(arg, &barrier->stage);
 		if (r != 0) {

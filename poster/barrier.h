@@ -5,8 +5,8 @@
  *   barriers_open() listens to the control exchange; barriers_step() often
  *
  * A flush is answered with a marker when the journal is read up to where it stood when the flush
- * came, what is open and new is published, no loss is left without its rescan, and the broker has
- * confirmed all of that.  Several at once are fine.
+ * came, who has died by then is buried, what is open and new is published, no loss is left without
+ * its rescan, and the broker has confirmed all of that.  Several at once are fine.
  */
 #pragma once
 
@@ -26,6 +26,9 @@ struct barriers {
 	struct broker_consumer *consumer;
 	loop_fn wake; /* a flush came: step soon */
 	void *wake_arg;
+	/* Finds the dead; they are buried when the journal is read up to its head.  0 or -errno. */
+	int (*find_dead)(void *arg);
+	void *find_dead_arg;
 	/* The next flush is about to be answered: say how things are now, before the answer. */
 	void (*answering)(void *arg);
 	void *answering_arg;

@@ -123,6 +123,12 @@ static bool has_intents(void *arg, uint32_t pid)
 	return intents_of(post->intents, pid, &oldest_ns);
 }
 
+static int find_dead(void *arg)
+{
+	struct post *post = arg;
+	return watch_look(post->watch);
+}
+
 static uint32_t take_dead(struct post *post)
 {
 	CLEANUP(free_p) struct dead *dead = post->first_dead;
@@ -557,8 +563,8 @@ static int open_all(struct post *post, struct why *why)
 		return r;
 	}
 	post->barriers = (struct barriers){post->options.config, post->options.broker,
-		post->journal, post->outbox, NULL, NULL, pump_soon, post, post->options.beat,
-		post->options.arg};
+		post->journal, post->outbox, NULL, NULL, pump_soon, post, find_dead, post,
+		post->options.beat, post->options.arg};
 	r = barriers_open(&post->barriers);
 	broker_on_room(post->options.broker, pump_soon, post);
 	return r < 0 ? r : loop_timer_set(&post->timer, clock_now());

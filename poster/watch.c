@@ -2,6 +2,7 @@
 #include "poster/watch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -125,6 +126,28 @@ int watch_add(struct watch *watch, uint32_t pid, uint64_t since_ns)
 		return r;
 	}
 	get_descriptor(watched);
+	return 0;
+}
+
+int watch_look(struct watch *watch)
+{
+	size_t cursor = 0, count = 0;
+	CLEANUP(free_p) struct pollfd *polled = calloc(watch->pids.count + 1, sizeof(*polled));
+	CLEANUP(free_p)
+	struct watched **watched = calloc(watch->pids.count + 1, sizeof(struct watched *));
+	if (!polled || !watched) {
+		return -ENOMEM;
+	}
+	while ((watched[count] = map_next(&watch->pids, &cursor))) {
+		polled[count] = (struct pollfd){.fd = watched[count]->fd, .events = POLLIN};
+		count++;
+	}
+	(void)poll(polled, count, 0); /* passes over those without a descriptor */
+	for (size_t i = 0; i < count; i++) {
+		if (polled[i].revents || (polled[i].fd < 0 && is_dead(watched[i]))) {
+			has_died(watched[i]);
+		}
+	}
 	return 0;
 }
 

@@ -211,6 +211,7 @@ struct witness {
 	unsigned rescans;     /* LOOK, DEEP of the tree */
 	struct ident marker;  /* the last one */
 	size_t before_marker; /* paths known then */
+	unsigned changes, changes_before_marker;
 };
 
 static void witness_change(struct witness *w, struct span body)
@@ -236,6 +237,7 @@ static void witness_note(struct witness *w, struct span body)
 	if (note.kind == NOTE_MARKER) {
 		w->marker = note.flush;
 		w->before_marker = w->paths.count;
+		w->changes_before_marker = w->changes;
 	}
 	note_finish(&note);
 }
@@ -247,6 +249,7 @@ static void witnessed(void *arg, struct broker_delivery delivery, struct span bo
 	assert_int_equal(message_kind(body, &kind, NULL), 0);
 	w->messages++;
 	if (kind == MESSAGE_CHANGE) {
+		w->changes++;
 		witness_change(w, body);
 	} else if (kind == MESSAGE_NOTE) {
 		witness_note(w, body);
@@ -436,6 +439,41 @@ static void a_killed_job_is_noticed(void **state)
 	assert_int_equal(end_poster(poster, SIGTERM), 0);
 }
 
+/* Told as open and once more as left behind, the second would come behind the marker. */
+static void who_died_before_a_flush_is_told_of_once(void **state)
+{
+	enum { JOBS = 30 };
+	struct witness w;
+	char paths[JOBS][128];
+	pid_t jobs[JOBS];
+	(void)state;
+	make_journal(1 << 20);
+	witness_open(&w);
+	pid_t poster = start_poster();
+	flush_until_answered(&w, (struct ident){9, 1});
+	for (unsigned i = 0; i < JOBS; i++) {
+		char name[32];
+		(void)snprintf(name, sizeof(name), "left-%u", i);
+		make_file(paths[i], sizeof(paths[i]), name);
+		jobs[i] = start_sleeper();
+		append_open(paths[i], jobs[i]);
+	}
+	WAIT_UNTIL(&w, all_released());
+	kill(poster, SIGSTOP);
+	for (unsigned i = 0; i < JOBS; i++) {
+		end_poster(jobs[i], SIGKILL);
+	}
+	kill(poster, SIGCONT);
+	w.changes = 0;
+	flush_until_answered(&w, (struct ident){9, 2});
+	assert_int_equal(w.changes_before_marker, JOBS);
+	uint64_t deadline = clock_now() + 1500 * CLOCK_MS; /* a sweep is over by then */
+	WAIT_UNTIL(&w, clock_now() > deadline);
+	assert_int_equal(w.changes, JOBS);
+	witness_close(&w);
+	assert_int_equal(end_poster(poster, SIGTERM), 0);
+}
+
 /* The record is released, the poster is killed, and the job dies with nobody
  * watching. */
 static void open_files_outlive_the_poster(void **state)
@@ -598,6 +636,7 @@ int main(void)
 		cmocka_unit_test(only_one_serves_a_journal),
 		cmocka_unit_test(a_flush_is_answered_behind_everything),
 		cmocka_unit_test(a_killed_job_is_noticed),
+		cmocka_unit_test(who_died_before_a_flush_is_told_of_once),
 		cmocka_unit_test(open_files_outlive_the_poster),
 		cmocka_unit_test(an_overflow_becomes_a_rescan),
 		cmocka_unit_test(everything_a_job_does_is_told),

@@ -107,6 +107,31 @@ static void without_descriptors_a_sweep_finds_them(void **state)
 	mourner_close(&m);
 }
 
+/* Before the loop has had its turn, with and without a descriptor. */
+static void a_look_finds_them_all(void **state)
+{
+	struct mourner m;
+	(void)state;
+	mourner_open(&m, 1);
+	uint32_t first = start(), second = start(), living = start();
+	assert_int_equal(watch_add(m.watch, first, clock_wall()), 0);
+	assert_int_equal(watch_add(m.watch, second, clock_wall()), 0);
+	assert_int_equal(watch_add(m.watch, living, clock_wall()), 0);
+	assert_int_equal(watch_look(m.watch), 0);
+	assert_int_equal(m.count, 0);
+	end(first);
+	end(second);
+	assert_int_equal(watch_look(m.watch), 0);
+	assert_int_equal(m.count, 2);
+	assert_int_equal(loop_turn(m.loop, clock_now() + 50 * CLOCK_MS), 0);
+	assert_int_equal(m.count, 2);
+	end(living);
+	for (int i = 0; i < 3; i++) {
+		wait(NULL);
+	}
+	mourner_close(&m);
+}
+
 /* The number is used again by a younger process: the one that was meant is dead. */
 static void a_pid_used_again(void **state)
 {
@@ -178,6 +203,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_death_is_told_at_once),
 		cmocka_unit_test(without_descriptors_a_sweep_finds_them),
+		cmocka_unit_test(a_look_finds_them_all),
 		cmocka_unit_test(a_pid_used_again),
 		cmocka_unit_test(the_unwanted_are_forgotten),
 		cmocka_unit_test(state_is_whole_or_refused),
