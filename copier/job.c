@@ -66,14 +66,15 @@ static struct ident job_ident(struct job *job)
 	return job->pair->self;
 }
 
-int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_ns)
+/* A look at rel that was found on the order's way; NULL when memory ran out. */
+static struct change *follow_make(struct job *job, struct span rel, unsigned facts)
 {
 	const struct change *order = job->order;
 	struct change *change = change_create();
 	CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
 	struct span below;
 	if (!change) {
-		return -ENOMEM;
+		return NULL;
 	}
 	path_join(&path, span_str(job->pair->tree->source.path), rel);
 	change->id = job_ident(job);
@@ -87,9 +88,26 @@ int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_
 	if (path.failed || change_set(&change->path, buf_span(&path)) ||
 		change_set(&change->host, order->host) || change_set(&change->job, order->job)) {
 		change_destroy(change);
+		return NULL;
+	}
+	return change;
+}
+
+int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_ns)
+{
+	struct change *change = follow_make(job, rel, facts);
+	return change ? follow_add(job, change, pause_ns) : -ENOMEM;
+}
+
+int job_follow_group(struct job *job, struct span rel, struct change_group group)
+{
+	struct change *change = follow_make(job, rel, job_inherited(job));
+	if (!change) {
 		return -ENOMEM;
 	}
-	return follow_add(job, change, pause_ns);
+	change->op = job->force ? CHANGE_WRITE : CHANGE_META;
+	change_add_group(change, group);
+	return follow_add(job, change, 0);
 }
 
 int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t pause_ns)

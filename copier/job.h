@@ -73,6 +73,11 @@ void job_finish(struct job *job);
  * when that is much.  Returns 0 or -errno.
  */
 int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_ns);
+/*
+ * Asks for a change of rel as if the writer of the order's path had used that name of the file: its
+ * content was changed where the order is forced, else its attributes.  Returns 0 or -errno.
+ */
+int job_follow_group(struct job *job, struct span rel, struct change_group group);
 /* The order itself again, with these facts too; without a pause it must be quiet again first. */
 int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t pause_ns);
 /* Publishes now what was asked for so far. */

@@ -12,6 +12,10 @@
  * asks for a forced look at every other name that is registered.  A name is registered before it
  * is linked, so none is missed.
  *
+ * Who writes through a name may take it away before anybody has looked.  So an order says which
+ * groups its path has changed; where S is of none of them now, another registered name is asked
+ * for.
+ *
  * The root's own device is not in the name: a remount or a reboot may number it anew, and a
  * group that is not found again would leave its other names with what they were.
  */
@@ -25,6 +29,7 @@
 
 #include "core/cleanup.h"
 #include "core/path.h"
+#include "flow/place.h"
 
 struct group {
 	struct buf directory; /* .mirror-links/DEV-INO */
@@ -115,27 +120,9 @@ static struct span link_from(const struct job *job, unsigned i)
 	return pair->is_link && path_below(pair->from, root, &from) ? from : SPAN("");
 }
 
-/* The file that the writer saw under this name: whoever else has it must be looked at. */
-static int left_by_inode(struct job *job, const struct side_attr *s)
-{
-	const struct change_seen *seen = &job->order->seen;
-	const struct side_attr file = {.dev = job->pair->source_dev, .ino = seen->ino};
-	bool still = s->has_inode && s->ino == seen->ino;
-	bool single = seen->has_stat && seen->nlink == 1;
-	CLEANUP(group_finish) struct group group = {0};
-	if (!seen->has_inode || still || single ||
-		!(side_can(job->pair->source) & SIDE_CAN_INODE) ||
-		!(side_can(job->pair->target) & SIDE_CAN_LINK)) {
-		return 0;
-	}
-	int r = group_init(&group, job, &file);
-	r = r < 0 ? r : group_tell(&group, job);
-	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
-}
-
 int links_left(struct job *job, const struct side_attr *s)
 {
-	int r = left_by_inode(job, s);
+	int r = 0;
 	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
 		struct span from = link_from(job, i);
 		if (from.len && (s->type != SIDE_FILE || !s->has_inode || s->nlink == 1)) {
@@ -271,4 +258,64 @@ int entry_links(struct job *job, const struct side_attr *s, const struct side_at
 		job->work.bytes_saved += fresh ? 0 : s->size_bytes;
 	}
 	return r < 0 ? r : file_attributes(job, s, &anchor);
+}
+
+/* Other nodes number devices in their own way: theirs is taken for that of the root. */
+static uint64_t device_here(const struct job *job, struct change_group group)
+{
+	bool here = span_equal(job->order->host, span_str(place_host()));
+	return here ? group.dev : job->pair->source_dev;
+}
+
+/* Whether S has the name rel, and that is one of the group. */
+static int is_member(struct job *job, struct span rel, struct change_group group, bool *ret_member)
+{
+	struct side_attr s;
+	int r = path_is_rel(rel) ? look(job, job->pair->source, rel, &s) : -ENOENT;
+	*ret_member = r == 0 && s.type == SIDE_FILE && s.ino == group.ino &&
+		      s.dev == device_here(job, group);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* One name that the group still has will do: who copies its content tells the others. */
+static int ask_for_member(struct job *job, struct change_group group)
+{
+	CLEANUP(side_list_finish) struct side_list list = {0};
+	CLEANUP(buf_finish) struct buf directory = BUF_EMPTY;
+	bool found = false;
+	buf_add(&directory, SPAN(".mirror-links/"));
+	const struct side_attr file = {.dev = device_here(job, group), .ino = group.ino};
+	links_group(job->pair, &file, &directory);
+	int r = side_list(job->pair->target, buf_span(&directory), &list, &job->why);
+	for (size_t i = 0; r == 0 && !found && i < list.count; i++) {
+		CLEANUP(buf_finish) struct buf record = BUF_EMPTY;
+		CLEANUP(free_p) char *name = NULL;
+		size_t len = 0;
+		if (list.entries[i].attr.type != SIDE_SYMLINK) {
+			continue;
+		}
+		path_join(&record, buf_span(&directory), list.entries[i].name);
+		r = side_readlink(job->pair->target, buf_span(&record), &name, &len, &job->why);
+		r = r == -ENOENT ? 0 : r;
+		if (r == 0 && len) {
+			r = is_member(job, span_of(name, len), group, &found);
+		}
+		if (r == 0 && found) {
+			r = job_follow_group(job, span_of(name, len), group);
+		}
+	}
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r; /* nothing was ever linked to it */
+}
+
+int links_elsewhere(struct job *job, const struct side_attr *s)
+{
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < job->order->group_count; i++) {
+		struct change_group group = job->order->groups[i];
+		bool still = s->type == SIDE_FILE && (!s->has_inode || s->ino == group.ino);
+		if (!still) {
+			r = ask_for_member(job, group);
+		}
+	}
+	return r;
 }

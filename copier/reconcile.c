@@ -228,7 +228,8 @@ int reconcile(struct job *job)
 	job->moved_ns = job->order->moved_ns;
 	r = parents_ready(job);
 	if (r) {
-		return r == PARENTS_ELSEWHERE ? 0 : r;
+		s = (struct side_attr){.type = SIDE_NONE};
+		return r == PARENTS_ELSEWHERE ? links_elsewhere(job, &s) : r;
 	}
 	r = clear_up(job);
 	if (r == 0) {
@@ -249,6 +250,9 @@ int reconcile(struct job *job)
 	}
 	if (r == 0) {
 		r = reconcile_entry(job, &s);
+	}
+	if (r == 0) {
+		r = links_elsewhere(job, &s);
 	}
 	return r < 0 ? r : look_again(job, &s);
 }

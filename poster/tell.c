@@ -68,32 +68,26 @@ static struct ident ident_for(struct translate *t, const struct cause *cause, en
 	return (struct ident){t->source, ++t->number};
 }
 
-static bool record_has_stat(const struct record *record)
-{
-	return record && (record->flags & RECORD_HAS_STAT);
-}
-
 /* st: what the name is now, or NULL. */
 static void fill_seen(struct change_seen *seen, const struct cause *cause, const struct stat *st)
 {
 	const struct record *record = cause->record;
-	if (record_has_stat(record)) {
+	if (record && (record->flags & RECORD_HAS_STAT)) {
 		*seen = (struct change_seen){.has_stat = true,
 			.size_bytes = record->size_bytes,
 			.mtime_ns = record->mtime_ns,
 			.mode = record->mode,
 			.nlink = record->nlink};
-	} else if (st && (!cause->has_inode || cause_is_file(st, cause))) {
+	} else if (st && cause_is_file(st, cause)) {
 		*seen = (struct change_seen){.has_stat = true,
 			.size_bytes = (uint64_t)st->st_size,
 			.mtime_ns = stat_mtime(st),
 			.mode = st->st_mode,
 			.nlink = (uint32_t)st->st_nlink};
 	}
-	bool named = !cause->has_inode && st && !record_has_stat(record);
-	seen->has_inode = cause->has_inode || named;
-	seen->dev = named ? st->st_dev : cause->dev;
-	seen->ino = named ? st->st_ino : cause->ino;
+	seen->has_inode = cause->has_inode;
+	seen->dev = cause->dev;
+	seen->ino = cause->ino;
 }
 
 struct change *tell_make(struct translate *t, const struct cause *cause, enum role role,
@@ -140,6 +134,17 @@ static bool has_links(const struct stat *st)
 	return st && S_ISREG(st->st_mode) && st->st_nlink > 1;
 }
 
+/* The file may lose this name before anybody has looked, and has others, or may have. */
+static void add_group(struct change *change, const struct cause *cause, const struct stat *st)
+{
+	const struct change_seen *seen = &change->seen;
+	if (cause->has_inode && (!seen->has_stat || seen->nlink > 1)) {
+		change_add_group(change, (struct change_group){cause->dev, cause->ino});
+	} else if (!cause->has_inode && has_links(st)) {
+		change_add_group(change, (struct change_group){st->st_dev, st->st_ino});
+	}
+}
+
 static int publish_file(struct translate *t, const struct cause *cause, enum role role,
 	enum change_op op, struct span path, const struct stat *st)
 {
@@ -150,12 +155,8 @@ static int publish_file(struct translate *t, const struct cause *cause, enum rol
 		return -ENOMEM;
 	}
 	fill_seen(&change->seen, cause, st);
+	add_group(change, cause, st);
 	bool links = change->seen.has_stat ? change->seen.nlink > 1 : has_links(st);
-	if (links && !change->seen.has_inode && st) { /* leads copiers to the other names */
-		change->seen.has_inode = true;
-		change->seen.dev = st->st_dev;
-		change->seen.ino = st->st_ino;
-	}
 	bool remember = op == CHANGE_WRITE || links;
 	int r = remember ? recent_wrote(t->recent, path, cause->time_ns, links) : 0;
 	return r < 0 ? r : t->options.emit(t->options.arg, STEAL(change));

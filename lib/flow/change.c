@@ -2,9 +2,9 @@
 /*
  * Facts add up, hints do not.
  *
- * What a change asks for (facts, pairs, limits) is a union, so that merging in any order asks for
- * everything.  What it merely tells (operation, what the writer saw, who it was) is of use only
- * whole and only when it is the newest: it is taken from one change, never mixed.
+ * What a change asks for (facts, pairs, groups, limits) is a union, so that merging in any order
+ * asks for everything.  What it merely tells (operation, what the writer saw, who it was) is of use
+ * only whole and only when it is the newest: it is taken from one change, never mixed.
  *
  * Three facts give leave rather than ask: SOON (need not wait), BULK (may wait behind all others)
  * and SETTLED (may be believed).  A leave holds for both changes only if both have it; a path
@@ -207,6 +207,13 @@ static int copy_pairs(struct change *into, const struct change *from)
 	return 0;
 }
 
+static void copy_groups(struct change *into, const struct change *from)
+{
+	for (unsigned i = 0; i < from->group_count; i++) {
+		change_add_group(into, from->groups[i]);
+	}
+}
+
 struct change *change_copy(const struct change *change)
 {
 	CLEANUP(change_destroy_p) struct change *copy = change_create();
@@ -214,6 +221,7 @@ struct change *change_copy(const struct change *change)
 		copy_pairs(copy, change) < 0) {
 		return NULL;
 	}
+	copy_groups(copy, change);
 	copy->id = change->id;
 	copy->cause = change->cause;
 	copy->facts = change->facts;
@@ -223,6 +231,29 @@ struct change *change_copy(const struct change *change)
 	copy->older_ns = change->older_ns;
 	copy->moved_ns = change->moved_ns;
 	return STEAL(copy);
+}
+
+static bool has_group(const struct change *change, struct change_group group)
+{
+	for (unsigned i = 0; i < change->group_count; i++) {
+		if (change->groups[i].dev == group.dev && change->groups[i].ino == group.ino) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void change_add_group(struct change *change, struct change_group group)
+{
+	if (has_group(change, group)) {
+		return;
+	}
+	if (change->group_count == CHANGE_GROUPS_MAX) {
+		change->group_count--;
+		memmove(change->groups, change->groups + 1,
+			change->group_count * sizeof(change->groups[0]));
+	}
+	change->groups[change->group_count++] = group;
 }
 
 static unsigned merged_facts(unsigned a, unsigned b)
@@ -254,11 +285,7 @@ int change_merge(struct change *into, const struct change *earlier)
 	if (into->moved_ns < earlier->moved_ns) {
 		into->moved_ns = earlier->moved_ns;
 	}
-	if (!into->seen.has_inode) {
-		into->seen.has_inode = earlier->seen.has_inode;
-		into->seen.dev = earlier->seen.dev;
-		into->seen.ino = earlier->seen.ino;
-	}
+	copy_groups(into, earlier);
 	return copy_pairs(into, earlier);
 }
 
@@ -277,6 +304,16 @@ static bool covers_pairs(const struct change *later, const struct change *earlie
 	return true;
 }
 
+static bool covers_groups(const struct change *later, const struct change *earlier)
+{
+	for (unsigned i = 0; i < earlier->group_count; i++) {
+		if (!has_group(later, earlier->groups[i])) {
+			return false;
+		}
+	}
+	return true;
+}
+
 bool change_covers(const struct change *later, const struct change *earlier)
 {
 	return span_equal(later->path, earlier->path) &&
@@ -284,9 +321,8 @@ bool change_covers(const struct change *later, const struct change *earlier)
 	       wider(later->newer_ns, earlier->newer_ns, false) == later->newer_ns &&
 	       wider(later->older_ns, earlier->older_ns, true) == later->older_ns &&
 	       later->moved_ns >= earlier->moved_ns &&
-	       (later->seen.has_inode || !earlier->seen.has_inode) &&
 	       (later->op != CHANGE_LOOK || earlier->op == CHANGE_LOOK) &&
-	       covers_pairs(later, earlier);
+	       covers_pairs(later, earlier) && covers_groups(later, earlier);
 }
 
 void receipt_finish(struct receipt *receipt)

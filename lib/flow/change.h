@@ -94,6 +94,15 @@ struct change_pair {
 	bool is_link;
 };
 
+/*
+ * A file with several names, by device and inode: its content or attributes were changed by this
+ * path, which may have ceased to be one of them.  Another of its names is looked at then.
+ */
+struct change_group {
+	uint64_t dev, ino;
+};
+#define CHANGE_GROUPS_MAX 8
+
 /* What the writer saw; has_inode and has_stat say which halves are known. */
 struct change_seen {
 	bool has_inode, has_stat;
@@ -114,6 +123,8 @@ struct change {
 	struct span link; /* SYMLINK: its text, where known */
 	struct change_pair pairs[CHANGE_PAIRS_MAX];
 	unsigned pair_count;
+	struct change_group groups[CHANGE_GROUPS_MAX];
+	unsigned group_count;
 	struct change_seen seen;
 	unsigned attempt;           /* how often this has been tried and failed */
 	int64_t newer_ns, older_ns; /* bulk: only files with mtime in (newer, older]; 0: no limit */
@@ -142,12 +153,15 @@ int change_add_pair(struct change *change, struct span from, struct span to);
 /* The same for a hard link: whoever carries it out moves nothing. */
 int change_add_link(struct change *change, struct span from, struct span to);
 
+/* Adds a group that is not there yet; above CHANGE_GROUPS_MAX the oldest one is forgotten. */
+void change_add_group(struct change *change, struct change_group group);
+
 /*
  * Makes `into` ask for everything that both ask for; it must be the later one.  Identity, cause
  * and time stay those of `into`, and so do op, seen, link and origin, except that a LOOK, which
- * tells nothing of the kind, takes them over from an `earlier` that is not one, and that an inode
- * once seen is kept until another one is.  Limits become the wider ones (none, if either has none),
- * attempt and moved_ns the larger ones.  Merging twice changes nothing. Returns 0 or -ENOMEM.
+ * tells nothing of the kind, takes them over from an `earlier` that is not one.  Limits become the
+ * wider ones (none, if either has none), attempt and moved_ns the larger ones.  Merging twice
+ * changes nothing. Returns 0 or -ENOMEM.
  */
 int change_merge(struct change *into, const struct change *earlier);
 

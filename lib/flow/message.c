@@ -11,6 +11,7 @@
 #include "flow/message.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <xxhash.h>
 
@@ -140,6 +141,22 @@ static void write_pairs(struct buf *ret, const char *key, const struct change *c
 	}
 }
 
+static void write_groups(struct buf *ret, const struct change *change)
+{
+	if (!change->group_count) {
+		return;
+	}
+	wire_key(ret, "groups");
+	buf_add_char(ret, '[');
+	for (unsigned i = 0; i < change->group_count; i++) {
+		char dev[32], ino[32];
+		(void)snprintf(dev, sizeof(dev), "%" PRIu64, change->groups[i].dev);
+		(void)snprintf(ino, sizeof(ino), "%" PRIu64, change->groups[i].ino);
+		wire_pair(ret, span_str(dev), span_str(ino));
+	}
+	buf_add_char(ret, ']');
+}
+
 void message_encode_change(const struct change *change, struct buf *ret)
 {
 	wire_open(ret, NULL);
@@ -148,6 +165,7 @@ void message_encode_change(const struct change *change, struct buf *ret)
 	wire_write(ret, change_rows, COUNT(change_rows), change);
 	write_pairs(ret, "pairs", change, false);
 	write_pairs(ret, "links", change, true);
+	write_groups(ret, change);
 	write_seen(ret, &change->seen);
 	wire_close(ret);
 	wire_close(ret);
@@ -188,6 +206,16 @@ static int read_link(void *arg, struct span from, struct span to, struct why *wh
 	return change_add_link(arg, from, to);
 }
 
+static int read_group(void *arg, struct span dev, struct span ino, struct why *why)
+{
+	struct change_group group;
+	if (wire_number(dev, &group.dev) < 0 || wire_number(ino, &group.ino) < 0) {
+		return why_error(why, -EBADMSG, "mirror.groups: expected pairs of numbers");
+	}
+	change_add_group(arg, group);
+	return 0;
+}
+
 static int read_change(const struct wire *mirror, struct change *change, struct why *why)
 {
 	int r = wire_read(mirror, change_rows, COUNT(change_rows), change, why);
@@ -196,6 +224,9 @@ static int read_change(const struct wire *mirror, struct change *change, struct 
 	}
 	if (r == 0) {
 		r = wire_pairs(mirror, "links", read_link, change, why);
+	}
+	if (r == 0) {
+		r = wire_pairs(mirror, "groups", read_group, change, why);
 	}
 	return r < 0 ? r : read_seen(mirror, &change->seen, why);
 }

@@ -164,6 +164,20 @@ bool wire_is_path(struct span path)
 	return span_starts(path, SPAN("/")) && path_is_rel(span_skip(path, 1));
 }
 
+int wire_number(struct span text, uint64_t *ret)
+{
+	uint64_t value = 0;
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.data[i];
+		if (c < '0' || c > '9' || __builtin_mul_overflow(value, UINT64_C(10), &value) ||
+			__builtin_add_overflow(value, (uint64_t)(c - '0'), &value)) {
+			return -EINVAL;
+		}
+	}
+	*ret = value;
+	return text.len ? 0 : -EINVAL;
+}
+
 static int read_bytes(const struct wire *in, const struct wire_row *row, const json_t *json,
 	struct span *field, struct why *why)
 {

@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/buf.h"
 #include "core/span.h"
@@ -64,6 +65,8 @@ void wire_write(struct buf *buf, const struct wire_row *rows, size_t count, cons
 
 /* Whether a WIRE_PATH is well-formed: absolute, without empty, "." and ".." parts. */
 bool wire_is_path(struct span path);
+/* All of text as a decimal number.  Returns 0 or -EINVAL. */
+int wire_number(struct span text, uint64_t *ret);
 
 /* --- reading ------------------------------------------------------------------------------ */
 

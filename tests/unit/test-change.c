@@ -149,6 +149,29 @@ static void too_many_pairs_become_everything(void **state)
 	change_destroy(later);
 }
 
+static void groups_add_up(void **state)
+{
+	struct change *later = change_of(0, CHANGE_REMOVE), *earlier = change_of(0, CHANGE_WRITE);
+	(void)state;
+	change_add_group(earlier, (struct change_group){1, 2});
+	assert_false(change_covers(later, earlier));
+	assert_int_equal(change_merge(later, earlier), 0);
+	assert_int_equal(change_merge(later, earlier), 0);
+	assert_int_equal(later->group_count, 1);
+	assert_true(change_covers(later, earlier));
+	struct change *copy = change_copy(later);
+	assert_true(change_covers(copy, later));
+	for (uint64_t ino = 3; ino < 11; ino++) { /* the oldest makes room */
+		change_add_group(later, (struct change_group){1, ino});
+	}
+	assert_int_equal(later->group_count, CHANGE_GROUPS_MAX);
+	assert_int_equal(later->groups[0].ino, 3);
+	assert_int_equal(later->groups[CHANGE_GROUPS_MAX - 1].ino, 10);
+	change_destroy(earlier);
+	change_destroy(later);
+	change_destroy(copy);
+}
+
 static void covers_needs_the_same_path(void **state)
 {
 	struct change *a = change_of(0, CHANGE_WRITE), *b = change_of(0, CHANGE_WRITE);
@@ -241,6 +264,7 @@ int main(void)
 		cmocka_unit_test(limits_widen),
 		cmocka_unit_test(a_look_keeps_what_the_writer_told),
 		cmocka_unit_test(too_many_pairs_become_everything),
+		cmocka_unit_test(groups_add_up),
 		cmocka_unit_test(covers_needs_the_same_path),
 		cmocka_unit_test(merging_loses_nothing),
 		cmocka_unit_test(covered_means_nothing_new),

@@ -201,6 +201,9 @@ static void what_is_wrong_is_told(void **state)
 	refused(HEAD REST ",\"pairs\":[[\"/a\"]]}}", "mirror.pairs: expected pairs");
 	refused(HEAD REST ",\"pairs\":[[\"/a\",\"b\"]]}}", "mirror.pairs: expected absolute paths");
 	refused(HEAD REST ",\"pairs\":[[\"a\",\"/b\"]]}}", "mirror.pairs: expected absolute paths");
+	refused(HEAD REST ",\"groups\":[[\"1\",\"\"]]}}",
+		"mirror.groups: expected pairs of numbers");
+	refused(HEAD REST ",\"groups\":[[\"1\",\"18446744073709551616\"]]}}", "mirror.groups");
 	refused(HEAD REST ",\"seen\":{\"dev\":\"1\"}}}", "mirror.seen.ino: missing");
 	refused(HEAD "\"op\":\"write\",\"time\":\"1\",\"path\":\"a\"}}",
 		"mirror.path: expected an absolute");

@@ -441,6 +441,60 @@ static void links_stay_links(void **state)
 	assert_mirrored();
 }
 
+static void mirror_all(void)
+{
+	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_DELETE);
+	carry_out_all();
+	assert_mirrored();
+}
+
+static void write_by(const char *rel, const char *content)
+{
+	FILE *file = fopen(at("s", rel), "r+");
+	(void)fputs(content, file);
+	(void)fclose(file);
+}
+
+/* The other one is told of by nobody. */
+static void written_by_a_name_that_is_gone(void **state)
+{
+	struct stat st;
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	put("d/one", "1");
+	assert_int_equal(link(at("s", "d/one"), at("s", "two")), 0);
+	assert_int_equal(link(at("s", "d/one"), at("s", "three")), 0);
+	mirror_all();
+	stat(at("s", "two"), &st);
+	struct change_group group = {st.st_dev, st.st_ino};
+	write_by("two", "2");
+	unlink(at("s", "two"));
+	change_add_group(hint(CHANGE_REMOVE, "two", CHANGE_FORCE), group);
+	carry_out_all();
+	assert_mirrored();
+	/* the directory is gone, too; and attributes alone do no copying */
+	chmod(at("s", "d/one"), 0640);
+	unlink(at("s", "d/one"));
+	rmdir(at("s", "d"));
+	change_add_group(hint(CHANGE_REMOVE, "d/one", 0), group);
+	uint64_t bytes = 0;
+	while (w.count) {
+		assert_int_equal(carry_out(0), 0);
+		bytes += w.work.bytes;
+	}
+	assert_mirrored();
+	assert_int_equal(bytes, 0);
+	/* another file has the name */
+	assert_int_equal(link(at("s", "three"), at("s", "four")), 0);
+	mirror_all();
+	write_by("four", "4");
+	unlink(at("s", "four"));
+	put("four", "new");
+	change_add_group(hint(CHANGE_WRITE, "four", CHANGE_FORCE), group);
+	carry_out_all();
+	assert_mirrored();
+}
+
 static void guards_hold(void **state)
 {
 	(void)state;
@@ -511,13 +565,6 @@ static void set_mtime(const char *side, const char *rel, time_t second)
 {
 	const struct timespec times[2] = {{second, 0}, {second, 0}};
 	assert_int_equal(utimensat(AT_FDCWD, at(side, rel), times, AT_SYMLINK_NOFOLLOW), 0);
-}
-
-static void mirror_all(void)
-{
-	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_DELETE);
-	carry_out_all();
-	assert_mirrored();
 }
 
 /* A copier that died had removed or made it, and nobody has been told of the parent. */
@@ -1183,6 +1230,7 @@ int main(int argc, char **argv)
 		CASE(types_change),
 		CASE(directory_renames_move_no_data),
 		CASE(links_stay_links),
+		CASE(written_by_a_name_that_is_gone),
 		CASE(guards_hold),
 		CASE(a_vanished_source_removes_nothing),
 		CASE(removed_entries_wait_and_go),
