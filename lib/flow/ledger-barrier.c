@@ -34,6 +34,9 @@ int ledger_barrier_begin(struct ledger *ledger, const struct note *flush, struct
 		return sql_run(ledger, why, SQL_BARRIER_ASKED, "id", now, flush->flush);
 	}
 	r = sql_run(ledger, why, SQL_BARRIER_EXPECT_ALL, "di", flush->flush, (int64_t)since);
+	if (r == 0 && flush->journal) { /* nobody reads it now, but somebody may write into it */
+		r = sql_run(ledger, why, SQL_BARRIER_EXPECT_ONE, "db", flush->flush, flush->host);
+	}
 	return r < 0 ? r : sql_run(ledger, why, SQL_BARRIER_FIX, "i", ledger->totals[TOTAL_TURN]);
 }
 

@@ -86,6 +86,7 @@ struct note {
 	/* flush, marker, barrier */
 	struct ident flush; /* which barrier */
 	bool now;           /* flush: winnows need not wait for quiet */
+	bool journal;       /* flush: host has one, so its poster must answer, stopped or not */
 	struct span reply;  /* flush: queue that wants the barrier notes */
 	struct span job;    /* flush: only this batch job's changes, or empty */
 	uint64_t waiting;   /* barrier: obligations still open */

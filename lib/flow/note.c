@@ -44,6 +44,7 @@ static const struct wire_row rows[] = {
 	{"rescan", WIRE_FLAG, offsetof(struct note, rescan)},
 	{"flush", WIRE_IDENT, offsetof(struct note, flush)},
 	{"now", WIRE_FLAG, offsetof(struct note, now)},
+	{"journal", WIRE_FLAG, offsetof(struct note, journal)},
 	{"reply", WIRE_BYTES, offsetof(struct note, reply)},
 	{"job", WIRE_BYTES, offsetof(struct note, job)},
 	{"waiting", WIRE_U64, offsetof(struct note, waiting)},

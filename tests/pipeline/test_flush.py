@@ -179,3 +179,16 @@ def test_of_one_job(here, world):
     assert jobs["1.server"]["work"]["files"] == 1 and jobs["2"]["work"]["files"] == 1
     assert "30_4" in jobs and "31" not in jobs
     assert "30_4" in world.must("status")
+
+
+def test_while_the_poster_is_stopped(here, world):
+    """It has said good-bye, and then a job writes: that is in its journal and nowhere else."""
+    world.stop("poster")
+    try:
+        here.sh("echo later > f")
+        done = world.mirrorctl("flush", "--now", "--timeout", "8s")
+        assert done.returncode == 75, done
+    finally:
+        world.start()
+    here.check()
+    assert here.holds("f", b"later\n")

@@ -223,6 +223,32 @@ static void a_barrier_waits_for_posters_and_children(void **state)
 	assert_int_equal(ledger_barrier_state(b->ledger, id(100), b->now, &note, NULL), -ENOENT);
 }
 
+/* Its poster has said good-bye, but jobs may have written into its journal since. */
+static void a_flush_waits_for_the_journal_of_its_own_host(void **state)
+{
+	struct bench *b = *state;
+	struct note note = {.kind = NOTE_FLUSH,
+		.flush = id(100),
+		.reply = SPAN("q"),
+		.host = SPAN("h1"),
+		.journal = true};
+	beat(b, "h1", 10, 0, true);
+	assert_int_equal(ledger_barrier_begin(b->ledger, &note, NULL), 0);
+	assert_false(reached(b, 100, 0));
+	beat(b, "h1", 11, 0, false);
+	assert_false(reached(b, 100, 0));
+	saw(b, 1, 0);
+	answered(b, 100, "h1");
+	assert_false(reached(b, 100, 1));
+	settled(b, 1, RECEIPT_DONE);
+	assert_true(reached(b, 100, 0));
+	/* nothing but its answer counts, also where that comes first */
+	answered(b, 101, "h1");
+	note.flush = id(101);
+	assert_int_equal(ledger_barrier_begin(b->ledger, &note, NULL), 0);
+	assert_true(reached(b, 101, 0));
+}
+
 static void silence_and_failures_and_rescans_prevent_it(void **state)
 {
 	struct bench *b = *state;
@@ -495,6 +521,7 @@ int main(void)
 		TEST(counts_each_thing_once),
 		TEST(a_failure_stays_until_something_later_was_done),
 		TEST(a_barrier_waits_for_posters_and_children),
+		TEST(a_flush_waits_for_the_journal_of_its_own_host),
 		TEST(silence_and_failures_and_rescans_prevent_it),
 		TEST(posters_come_and_go_while_it_waits),
 		TEST(what_is_shared_ranks_with_the_oldest),

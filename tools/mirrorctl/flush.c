@@ -17,6 +17,7 @@
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/job.h"
+#include "core/journal.h"
 #include "core/log.h"
 #include "flow/place.h"
 #include "gather.h"
@@ -26,7 +27,7 @@
 #include "verb.h"
 
 #define LOGIN_NS  (10 * CLOCK_S)
-#define AGAIN_NS  (20 * CLOCK_S) /* the note is repeated */
+#define AGAIN_NS  (5 * CLOCK_S)  /* the note is repeated: a poster that begins has not heard it */
 #define SILENT_NS (30 * CLOCK_S) /* without a time limit, an answer is waited for so long */
 
 struct flush {
@@ -38,6 +39,7 @@ struct flush {
 	uint64_t begun_ns, deadline_ns;
 	uint64_t asked_ns, heard_ns;
 	bool limited, heard;
+	bool journal; /* on this host */
 	uint64_t waiting, failed;
 	char silent[512];
 	bool reached;
@@ -58,6 +60,20 @@ static const char *job_meant(const char *given, char *name)
 	return own && job_name(&seen, name) ? name : given;
 }
 
+/* Whether programs on this host have somewhere to record, though the poster may be stopped. */
+static bool has_journal(const struct config *config)
+{
+	for (size_t i = 0; config->journal[i]; i++) {
+		CLEANUP(free_p) char *directory = place_journal(config, i);
+		struct journal *journal;
+		if (directory && journal_peek(directory, &journal, NULL) == 0) {
+			journal_destroy(journal);
+			return true;
+		}
+	}
+	return false;
+}
+
 static int flush_ask(struct flush *flush)
 {
 	char name[JOB_BYTES];
@@ -68,6 +84,7 @@ static int flush_ask(struct flush *flush)
 		.now = command_has(flush->command, "now"),
 		.reply = span_str(flush->queue),
 		.job = span_str(job),
+		.journal = flush->journal,
 		.host = span_str(place_host()),
 		.stage = SPAN("mirrorctl"),
 		.pid = (uint32_t)getpid(),
@@ -219,7 +236,8 @@ static int flush_run(struct command *command)
 	struct flush flush = {.command = command,
 		.config = command->config,
 		.begun_ns = clock_now(),
-		.limited = command_has(command, "timeout")};
+		.limited = command_has(command, "timeout"),
+		.journal = has_journal(command->config)};
 	int failed = command_duration(command, "timeout", 0, &limit);
 	if (failed) {
 		return failed;
