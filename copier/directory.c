@@ -23,6 +23,13 @@ static bool within_limits(const struct change *order, const struct side_attr *s)
 		       (!order->older_ns || s->mtime_ns <= order->older_ns));
 }
 
+/* Whether S may have been written with nobody told. */
+static bool is_suspect(const struct change *order, const struct side_attr *s)
+{
+	return order->suspect_ns && s->type == SIDE_FILE && s->has_inode &&
+	       s->ctime_ns >= order->suspect_ns;
+}
+
 /* Whether an entry that both sides have needs a look of its own. */
 static bool entry_differs(struct job *job, const struct side_attr *s, const struct side_attr *t)
 {
@@ -71,6 +78,9 @@ static int deep_entry(
 	}
 	if (s && !is_directory && !within_limits(job->order, s)) {
 		return 0;
+	}
+	if (s && is_suspect(job->order, s)) {
+		return job_follow_written(job, buf_span(&rel));
 	}
 	if (s && t && !is_directory && !entry_differs(job, s, t)) {
 		job->work.unchanged++;

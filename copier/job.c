@@ -84,6 +84,7 @@ static struct change *follow_make(struct job *job, struct span rel, unsigned fac
 	change->time_ns = order->time_ns;
 	change->newer_ns = order->newer_ns;
 	change->older_ns = order->older_ns;
+	change->suspect_ns = order->suspect_ns;
 	change->moved_ns = path_below(rel, job->rel, &below) ? job->moved_ns : 0;
 	if (path.failed || change_set(&change->path, buf_span(&path)) ||
 		change_set(&change->host, order->host) || change_set(&change->job, order->job)) {
@@ -97,6 +98,16 @@ int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_
 {
 	struct change *change = follow_make(job, rel, facts);
 	return change ? follow_add(job, change, pause_ns) : -ENOMEM;
+}
+
+int job_follow_written(struct job *job, struct span rel)
+{
+	struct change *change = follow_make(job, rel, job_inherited(job) | CHANGE_FORCE);
+	if (!change) {
+		return -ENOMEM;
+	}
+	change->op = CHANGE_WRITE;
+	return follow_add(job, change, 0);
 }
 
 int job_follow_group(struct job *job, struct span rel, struct change_group group)

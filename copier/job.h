@@ -73,6 +73,8 @@ void job_finish(struct job *job);
  * when that is much.  Returns 0 or -errno.
  */
 int job_follow(struct job *job, struct span rel, unsigned facts, uint64_t pause_ns);
+/* The same, forced, as if its writer had told of it. */
+int job_follow_written(struct job *job, struct span rel);
 /*
  * Asks for a change of rel as if the writer of the order's path had used that name of the file: its
  * content was changed where the order is forced, else its attributes.  Returns 0 or -errno.

@@ -23,6 +23,7 @@
 
 #define CHECKPOINT_NS (1 * CLOCK_S)
 #define RESCAN_NS     (60 * CLOCK_S)
+#define SPARE_NS      (10 * CLOCK_S) /* a writer may be held up before it records */
 
 static int load(struct checkpoint *c, struct why *why)
 {
@@ -36,6 +37,8 @@ static int load(struct checkpoint *c, struct why *why)
 	c->exists = true;
 	if (r == 0) {
 		c->rescan = c->saved.rescan;
+		c->since_ns = c->saved.since_ns;
+		c->clean_ns = c->saved.saved_ns;
 		c->torn = c->saved.generation == facts.generation ? c->saved.torn : 0;
 		r = intents_load(c->intents, buf_span(&c->saved.intents), why);
 	}
@@ -71,10 +74,14 @@ static int save(struct checkpoint *c, struct span intents, struct why *why)
 	journal_facts(c->journal, &facts);
 	bool rescan = c->rescan || c->ordered;
 	if (c->exists && c->saved.generation == facts.generation && c->saved.rescan == rescan &&
-		c->saved.torn == c->torn && span_equal(buf_span(&c->saved.intents), intents)) {
+		(!rescan || c->saved.since_ns == c->since_ns) && c->saved.torn == c->torn &&
+		span_equal(buf_span(&c->saved.intents), intents)) {
 		return 0;
 	}
-	struct state state = {facts.generation, c->torn, rescan, BUF_EMPTY};
+	struct state state = {.generation = facts.generation,
+		.torn = c->torn,
+		.rescan = rescan,
+		.since_ns = rescan ? c->since_ns : 0};
 	buf_add(&state.intents, intents);
 	int r = state.intents.failed ? -ENOMEM : state_save(c->file, &state, why);
 	if (r < 0) {
@@ -157,13 +164,28 @@ static bool is_crowded(const struct journal_facts *facts)
 	return facts->head - facts->released > facts->size_bytes / 2;
 }
 
+/* When what is lost was recorded first, in whole seconds. */
+static uint64_t lost_since(const struct checkpoint *c, const struct journal_facts *facts)
+{
+	uint64_t since = facts->dropped_since_ns;
+	if ((facts->torn != c->torn || !since) && c->clean_ns && (!since || c->clean_ns < since)) {
+		since = c->clean_ns;
+	}
+	if ((c->rescan || c->ordered) && c->since_ns < since) {
+		return c->since_ns;
+	}
+	return since > SPARE_NS ? (since - SPARE_NS) / CLOCK_S * CLOCK_S : 0;
+}
+
 /* Takes a new loss into the debt; the file knows before the journal forgets. */
 static void take_losses(struct checkpoint *c, const struct journal_facts *facts)
 {
 	uint64_t unnamed = translate_counts(c->translate)->unnamed;
 	if (!facts->dropped_since_ns && facts->torn == c->torn && unnamed == c->unnamed) {
+		c->clean_ns = c->read_ns ? c->read_ns : c->clean_ns;
 		return;
 	}
+	c->since_ns = lost_since(c, facts);
 	log_warning("records were lost, all trees are looked at again dropped=%llu torn=%llu "
 		    "unnamed=%llu",
 		(unsigned long long)facts->dropped, (unsigned long long)facts->torn,
@@ -186,7 +208,7 @@ int checkpoint_check_losses(struct checkpoint *c, bool urgent, uint64_t now_ns)
 		return 0;
 	}
 	int r = c->before_rescan(c->arg);
-	r = r < 0 ? r : translate_rescan(c->translate, clock_wall());
+	r = r < 0 ? r : translate_rescan(c->translate, clock_wall(), c->since_ns);
 	if (r == 0) {
 		c->rescan = false;
 		c->ordered = true;

@@ -44,6 +44,9 @@ struct checkpoint {
 	bool ordered; /* published up to rescan_mark */
 	uint64_t rescan_mark, rescan_ns;
 	uint64_t torn, unnamed; /* counted into the debt */
+	uint64_t since_ns; /* wall clock of the first record that the debt is for; 0: not known */
+	uint64_t read_ns;  /* the caller's: wall clock up to which the journal has been read */
+	uint64_t clean_ns; /* the same, when no loss had been found yet */
 };
 
 /*

@@ -164,6 +164,7 @@ static bool is_intent(const struct record *record)
 static int take_record(struct post *post, const struct record *record)
 {
 	post->captured++;
+	post->checkpoint.read_ns = record->time_ns;
 	post->read_bytes += record->end - record->position;
 	int r = translate_record(post->translate, record, clock_now());
 	if (r == 0 && is_intent(record)) {
@@ -308,6 +309,9 @@ static int do_chores(struct post *post, uint64_t now_ns)
 	}
 	post->chores_ns = now_ns + CHORES_NS;
 	tell_of_open(post);
+	if (post->read_out) {
+		post->checkpoint.read_ns = wall_ns;
+	}
 	watch_sweep(post->watch, has_intents);
 	int r = unseen_sweep(post->unseen);
 	r = r < 0 ? r : tell_shares(post);

@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "core/cleanup.h"
+#include "core/clock.h"
 
 #define STATE_MAGIC   "TMPOSTER"
 #define STATE_VERSION 2
@@ -21,7 +22,7 @@
 struct header {
 	char magic[8];
 	uint32_t version;
-	uint32_t rescan;
+	uint32_t rescan; /* 0, 1, or seconds since 1970: one for records lost since then */
 	uint64_t generation;
 	uint64_t torn;
 	uint64_t intents_len;
@@ -32,13 +33,14 @@ void state_finish(struct state *state)
 	buf_finish(&state->intents);
 }
 
-static int read_all(const char *file, struct buf *ret)
+static int read_all(const char *file, struct buf *ret, uint64_t *ret_saved_ns)
 {
 	CLEANUP(fd_close) int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		return -errno;
 	}
+	*ret_saved_ns = (uint64_t)st.st_mtim.tv_sec * CLOCK_S;
 	for (;;) {
 		char *at = buf_reserve(ret, 65536);
 		ssize_t len = at ? read(fd, at, 65536) : 0;
@@ -71,7 +73,7 @@ int state_load(const char *file, struct state *ret, struct why *why)
 	CLEANUP(buf_finish) struct buf bytes = BUF_EMPTY;
 	struct header header;
 	*ret = STATE_EMPTY;
-	int r = read_all(file, &bytes);
+	int r = read_all(file, &bytes, &ret->saved_ns);
 	if (r == -ENOENT) {
 		return r;
 	}
@@ -83,7 +85,8 @@ int state_load(const char *file, struct state *ret, struct why *why)
 	}
 	ret->generation = header.generation;
 	ret->torn = header.torn;
-	ret->rescan = header.rescan;
+	ret->rescan = header.rescan != 0;
+	ret->since_ns = header.rescan > 1 ? header.rescan * (uint64_t)CLOCK_S : 0;
 	buf_add(&ret->intents, span_of(bytes.data + sizeof(header), header.intents_len));
 	return ret->intents.failed ? -ENOMEM : 0;
 }
@@ -133,8 +136,10 @@ static int replace(const char *file, struct span bytes)
 int state_save(const char *file, const struct state *state, struct why *why)
 {
 	CLEANUP(buf_finish) struct buf bytes = BUF_EMPTY;
-	struct header header = {STATE_MAGIC, STATE_VERSION, state->rescan, state->generation,
-		state->torn, state->intents.len};
+	uint64_t since_s = state->since_ns / CLOCK_S;
+	uint32_t rescan = !state->rescan ? 0 : since_s ? (uint32_t)since_s : 1;
+	struct header header = {STATE_MAGIC, STATE_VERSION, rescan, state->generation, state->torn,
+		state->intents.len};
 	buf_add(&bytes, span_of(&header, sizeof(header)));
 	buf_add(&bytes, buf_span(&state->intents));
 	if (bytes.failed) {

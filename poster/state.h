@@ -17,6 +17,9 @@ struct state {
 	uint64_t generation; /* of the journal */
 	uint64_t torn;      /* the journal's count of torn records for which a rescan was ordered */
 	bool rescan;        /* one is owed */
+	uint64_t since_ns;  /* for records lost since then (wall clock, whole seconds; 0: not known)
+			     */
+	uint64_t saved_ns;  /* when the file was written; of a loaded one */
 	struct buf intents; /* intents_save() */
 };
 #define STATE_EMPTY ((struct state){0})

@@ -524,14 +524,29 @@ int translate_settle(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
 	}
 }
 
-int translate_rescan(struct translate *t, uint64_t wall_ns)
+static int rescan_tree(
+	struct translate *t, const struct cause *cause, const struct tree *tree, uint64_t since_ns)
+{
+	struct span root = span_str(tree->source.path);
+	if (!names_tree(t->options.names, root)) {
+		t->counts.outside++;
+		return 0;
+	}
+	struct change *change = tell_make(t, cause, ROLE_FRESH, CHANGE_LOOK, RESCAN, root);
+	if (!change) {
+		return -ENOMEM;
+	}
+	change->suspect_ns = (int64_t)since_ns;
+	return t->options.emit(t->options.arg, change);
+}
+
+int translate_rescan(struct translate *t, uint64_t wall_ns, uint64_t since_ns)
 {
 	struct cause cause = {.time_ns = wall_ns};
 	const struct config *config = t->options.config;
 	int r = 0;
 	for (size_t i = 0; i < config->tree_count && r == 0; i++) {
-		r = tell_change(t, &cause, ROLE_FRESH, CHANGE_LOOK, RESCAN,
-			span_str(config->trees[i].source.path), NO_PAIR);
+		r = rescan_tree(t, &cause, &config->trees[i], since_ns);
 	}
 	return r;
 }

@@ -71,8 +71,9 @@ int translate_open_files(struct translate *translate, uint64_t now_ns, uint64_t 
 size_t translate_open_count(const struct translate *translate);
 /* Looks for what has been missing for too long; for CLOCK_NEVER, for all that is missing. */
 int translate_settle(struct translate *translate, uint64_t now_ns, uint64_t wall_ns);
-/* Looks at everything: records were lost. */
-int translate_rescan(struct translate *translate, uint64_t wall_ns);
+/* Looks at everything: records were lost, the first of them at since_ns (wall clock; 0: not known).
+ */
+int translate_rescan(struct translate *translate, uint64_t wall_ns, uint64_t since_ns);
 
 /* For unseen.h, whose options name them, with the translate for arg (found.c). */
 struct stat;

@@ -229,6 +229,7 @@ struct change *change_copy(const struct change *change)
 	copy->attempt = change->attempt;
 	copy->newer_ns = change->newer_ns;
 	copy->older_ns = change->older_ns;
+	copy->suspect_ns = change->suspect_ns;
 	copy->moved_ns = change->moved_ns;
 	return STEAL(copy);
 }
@@ -270,6 +271,12 @@ static int64_t wider(int64_t a, int64_t b, bool larger_is_wider)
 	return (a > b) == larger_is_wider ? a : b;
 }
 
+/* The earlier one of two, 0 being never. */
+static int64_t earlier_of(int64_t a, int64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 int change_merge(struct change *into, const struct change *earlier)
 {
 	if (into->op == CHANGE_LOOK && earlier->op != CHANGE_LOOK &&
@@ -279,6 +286,7 @@ int change_merge(struct change *into, const struct change *earlier)
 	into->facts = merged_facts(into->facts, earlier->facts);
 	into->newer_ns = wider(into->newer_ns, earlier->newer_ns, false);
 	into->older_ns = wider(into->older_ns, earlier->older_ns, true);
+	into->suspect_ns = earlier_of(into->suspect_ns, earlier->suspect_ns);
 	if (into->attempt < earlier->attempt) {
 		into->attempt = earlier->attempt;
 	}
@@ -321,6 +329,7 @@ bool change_covers(const struct change *later, const struct change *earlier)
 	       wider(later->newer_ns, earlier->newer_ns, false) == later->newer_ns &&
 	       wider(later->older_ns, earlier->older_ns, true) == later->older_ns &&
 	       later->moved_ns >= earlier->moved_ns &&
+	       earlier_of(later->suspect_ns, earlier->suspect_ns) == later->suspect_ns &&
 	       (later->op != CHANGE_LOOK || earlier->op == CHANGE_LOOK) &&
 	       covers_pairs(later, earlier) && covers_groups(later, earlier);
 }

@@ -128,8 +128,10 @@ struct change {
 	struct change_seen seen;
 	unsigned attempt;           /* how often this has been tried and failed */
 	int64_t newer_ns, older_ns; /* bulk: only files with mtime in (newer, older]; 0: no limit */
-	int64_t moved_ns;           /* a rename at the target brought it here then, or 0 */
-	struct span host;           /* where the change was made */
+	int64_t suspect_ns; /* records were lost: of files changed (ctime) since then nobody may
+			     * have told, so equal size and mtime prove nothing; 0: of none */
+	int64_t moved_ns;   /* a rename at the target brought it here then, or 0 */
+	struct span host;   /* where the change was made */
 	struct span program;
 	struct span job; /* batch job's id, or empty */
 	uint32_t pid;
@@ -160,8 +162,8 @@ void change_add_group(struct change *change, struct change_group group);
  * Makes `into` ask for everything that both ask for; it must be the later one.  Identity, cause
  * and time stay those of `into`, and so do op, seen, link and origin, except that a LOOK, which
  * tells nothing of the kind, takes them over from an `earlier` that is not one.  Limits become the
- * wider ones (none, if either has none), attempt and moved_ns the larger ones.  Merging twice
- * changes nothing. Returns 0 or -ENOMEM.
+ * wider ones (none, if either has none), attempt and moved_ns the larger ones, suspect_ns the
+ * earlier.  Merging twice changes nothing. Returns 0 or -ENOMEM.
  */
 int change_merge(struct change *into, const struct change *earlier);
 

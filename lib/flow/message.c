@@ -55,6 +55,7 @@ static const struct wire_row change_rows[] = {
 	{"attempt", WIRE_U32, offsetof(struct change, attempt)},
 	{"newer", WIRE_I64, offsetof(struct change, newer_ns)},
 	{"older", WIRE_I64, offsetof(struct change, older_ns)},
+	{"suspect", WIRE_I64, offsetof(struct change, suspect_ns)},
 	{"moved", WIRE_I64, offsetof(struct change, moved_ns)},
 	{"host", WIRE_BYTES, offsetof(struct change, host)},
 	{"program", WIRE_BYTES, offsetof(struct change, program)},

@@ -97,6 +97,17 @@ static void limits_widen(void **state)
 	assert_int_equal(change_merge(a, b), 0);
 	assert_int_equal(a->moved_ns, 7);
 	assert_true(change_covers(a, b));
+	b->suspect_ns = 9;
+	assert_false(change_covers(a, b));
+	assert_int_equal(change_merge(a, b), 0);
+	assert_int_equal(a->suspect_ns, 9);
+	b->suspect_ns = 0; /* nothing is, where records were not lost */
+	assert_true(change_covers(a, b));
+	a->suspect_ns = 10;
+	b->suspect_ns = 8;
+	assert_false(change_covers(a, b));
+	assert_int_equal(change_merge(a, b), 0);
+	assert_int_equal(a->suspect_ns, 8);
 	change_destroy(a);
 	change_destroy(b);
 }

@@ -495,6 +495,30 @@ static void written_by_a_name_that_is_gone(void **state)
 	assert_mirrored();
 }
 
+/* The record of a write was lost, and it left size and mtime as they were. */
+static void what_nobody_told_of_is_suspect(void **state)
+{
+	struct timespec old[2] = {{1600000000, 0}, {1600000000, 0}};
+	(void)state;
+	mkdir(at("s", "d"), 0700);
+	put("d/one", "1");
+	put("d/other", "1");
+	assert_int_equal(link(at("s", "d/one"), at("s", "two")), 0);
+	utimensat(AT_FDCWD, at("s", "d/one"), old, 0);
+	utimensat(AT_FDCWD, at("s", "d/other"), old, 0);
+	mirror_all();
+	usleep(30000);
+	uint64_t since = clock_wall();
+	usleep(30000);
+	write_by("two", "2");
+	write_by("d/other", "3");
+	utimensat(AT_FDCWD, at("s", "two"), old, 0);
+	utimensat(AT_FDCWD, at("s", "d/other"), old, 0);
+	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_DELETE)->suspect_ns = (int64_t)since;
+	carry_out_all();
+	assert_mirrored();
+}
+
 static void guards_hold(void **state)
 {
 	(void)state;
@@ -1231,6 +1255,7 @@ int main(int argc, char **argv)
 		CASE(directory_renames_move_no_data),
 		CASE(links_stay_links),
 		CASE(written_by_a_name_that_is_gone),
+		CASE(what_nobody_told_of_is_suspect),
 		CASE(guards_hold),
 		CASE(a_vanished_source_removes_nothing),
 		CASE(removed_entries_wait_and_go),

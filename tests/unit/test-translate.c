@@ -858,7 +858,7 @@ static void named_while_open(void **state)
 static void all_trees_after_a_loss(void **state)
 {
 	struct world *w = *state;
-	assert_int_equal(translate_rescan(w->translate, BEGIN), 0);
+	assert_int_equal(translate_rescan(w->translate, BEGIN, 0), 0);
 	assert_told(w, "look DXSB tree\nlook DXSB other\n");
 }
 

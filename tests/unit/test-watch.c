@@ -166,7 +166,7 @@ static void the_unwanted_are_forgotten(void **state)
 static void state_is_whole_or_refused(void **state)
 {
 	char directory[] = "/tmp/test-state.XXXXXX", file[64], bytes[256];
-	struct state saved = {11, 12, true, BUF_EMPTY}, loaded;
+	struct state saved = {.generation = 11, .torn = 12, .rescan = true}, loaded;
 	struct why why;
 	(void)state;
 	assert_non_null(mkdtemp(directory));
@@ -176,8 +176,15 @@ static void state_is_whole_or_refused(void **state)
 	assert_int_equal(state_save(file, &saved, &why), 0);
 	assert_int_equal(state_load(file, &loaded, &why), 0);
 	assert_true(loaded.generation == 11 && loaded.torn == 12 && loaded.rescan);
+	assert_int_equal(loaded.since_ns, 0);
+	assert_in_range(loaded.saved_ns, clock_wall() - 60 * CLOCK_S, clock_wall());
 	assert_span(buf_span(&loaded.intents), "some\nbytes");
 	state_finish(&loaded);
+	state_finish(&loaded);
+	saved.since_ns = 1700000000 * CLOCK_S;
+	assert_int_equal(state_save(file, &saved, &why), 0);
+	assert_int_equal(state_load(file, &loaded, &why), 0);
+	assert_true(loaded.rescan && loaded.since_ns == saved.since_ns);
 	int fd = open(file, O_RDWR);
 	ssize_t len = read(fd, bytes, sizeof(bytes));
 	for (ssize_t i = 0; i < len; i++) { /* any byte that is another one is noticed */
