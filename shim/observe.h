@@ -30,8 +30,8 @@ enum channel {
 };
 
 /*
- * Around an open: begin, the real call, end.  path may be NULL in begin where there is no name; where
- * the call makes it up, event_made_up() behind the call gives it.
+ * Around an open: begin, the real call, end.  path may be NULL in begin where there is no name;
+ * where the call makes it up, event_made_up() behind the call gives it.
  */
 void observe_opening(struct event *event, int flags, int dirfd, const char *path);
 void observe_opened(struct event *event, int fd, int flags, enum channel channel);

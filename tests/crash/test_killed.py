@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from rig import World
+from rig import World, process, wait_until
 from rig.world import BUILD
 
 VICTIM = os.path.join(BUILD, "tests", "crash", "victim")
@@ -26,7 +26,7 @@ class Victims:
 
     def __init__(self, world, dice):
         self.world, self.dice = world, dice
-        self.running, self.orphaned = [], []
+        self.running, self.killed = [], []
         self.started = 0
 
     def start(self):
@@ -43,10 +43,9 @@ class Victims:
         victim = self.running.pop(self.dice.randrange(len(self.running)))
         if self.dice.random() < 0.3:
             victim.kill()
-            self.orphaned.append(victim.pid)
         else:
             end_group(victim.pid)
-        victim.wait()
+        self.killed.append(victim)  # not waited for: so nobody else gets its number
 
     def kill(self, count):
         for _ in range(count):
@@ -58,9 +57,11 @@ class Victims:
     def end(self):
         while self.running:
             self.kill_one()
-        for group in self.orphaned:
-            end_group(group)
-        self.orphaned = []
+        for victim in self.killed:
+            end_group(victim.pid)
+        for victim in self.killed:  # killed is not dead: who is in a write() ends that first
+            wait_until(lambda: not process.of_group(victim.pid), 60, "victims to be gone")
+            victim.wait()
 
 
 def end_group(group):
@@ -88,8 +89,6 @@ def kill_and_compare(world, batches, kills):
             victims.kill(kills)
         finally:
             victims.end()
-        world.flush(seconds=300)
-        # what is told twice is copied twice, and touches its directory for a moment
         world.flush(seconds=300)
         found = world.differences()
         assert not found, "\n".join([f"batch {batch}: the target differs:", *found[:20]])

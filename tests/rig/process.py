@@ -65,6 +65,16 @@ def descendants(pid):
     return found
 
 
+def of_group(group):
+    """Living processes of a process group."""
+    found = []
+    for entry in os.listdir("/proc"):
+        stat = _read(f"/proc/{entry}/stat") if entry.isdigit() else b""
+        if stat and int(stat[stat.rindex(b")") + 2:].split()[2]) == group and name_of(int(entry)):
+            found.append(int(entry))
+    return found
+
+
 def is_alive(pid):
     return name_of(pid) != ""
 

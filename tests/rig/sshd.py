@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 from . import process
+from .relay import Relay
 
 SFTP_SERVER = next((path for path in ("/usr/lib/openssh/sftp-server", "/usr/libexec/sftp-server",
                                       "/usr/lib/ssh/sftp-server") if os.path.exists(path)), None)
@@ -27,6 +28,7 @@ PrintMotd no
 MaxStartups 100:30:200
 SetEnv MIRROR_TEST_SSHD={here}
 Subsystem sftp {sftp_server}
+{more}
 """
 
 
@@ -37,7 +39,7 @@ def free_port():
 
 
 class Sshd:
-    def __init__(self, here, environment, sftp_server=None):
+    def __init__(self, here, environment, sftp_server=None, more="", relay=False):
         self.here = here
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.identity = f"{here}/user_key"
@@ -46,11 +48,15 @@ class Sshd:
         self._environment = environment
         self._sftp_server = sftp_server or SFTP_SERVER
         self._process = None
+        self._more = more  # lines of its configuration
+        self._with_relay = relay
+        self.relay = None  # all connections pass through it
         os.makedirs(here, mode=0o700, exist_ok=True)
         self._make_keys()
 
     def url(self, path):
-        return f"sftp://{self.user}@127.0.0.1:{self.port}{path}"
+        port = self.relay.port if self.relay else self.port
+        return f"sftp://{self.user}@127.0.0.1:{port}{path}"
 
     def start(self):
         """Listens; on the same port as before where there was one."""
@@ -61,6 +67,8 @@ class Sshd:
             self._launch(port)
             if self._answers(port):
                 self.port = port
+                if self._with_relay and not self.relay:
+                    self.relay = Relay(port)
                 self._trust()
                 return self
         raise RuntimeError(f"sshd does not start: see {self.here}/log")
@@ -128,12 +136,14 @@ class Sshd:
             kind, key = file.read().split()[:2]
         if not os.path.exists(self.known_hosts):
             with open(self.known_hosts, "w", encoding="ascii") as file:
-                file.write(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+                for port in [self.port, *([self.relay.port] if self.relay else [])]:
+                    file.write(f"[127.0.0.1]:{port} {kind} {key}\n")
 
     def _launch(self, port):
         config = f"{self.here}/config"
         with open(config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(port=port, here=self.here, sftp_server=self._sftp_server))
+            file.write(CONFIG.format(port=port, here=self.here, sftp_server=self._sftp_server,
+                                     more=self._more))
         with open(f"{self.here}/log", "ab") as log:
             self._process = subprocess.Popen(
                 ["/usr/sbin/sshd", "-D", "-e", "-f", config], stdin=subprocess.DEVNULL,

@@ -34,7 +34,7 @@ class World:
     """
 
     def __init__(self, *, source="local", target="sftp", transport="libssh2", copiers=2,
-                 config=None, exclude=None, sftp_server=None):
+                 config=None, exclude=None, sftp_server=None, sshd_options="", relay=False):
         self.directory = tempfile.mkdtemp(prefix="tm-")
         self.failed = False
         self.killed = False  # then temporary names may be left for a while
@@ -47,7 +47,8 @@ class World:
         self.environment = self._make_environment()
         self.sshd = None
         if "sftp" in (source, target):
-            self.sshd = Sshd(self._path("ssh"), self.environment, sftp_server).start()
+            self.sshd = Sshd(self._path("ssh"), self.environment, sftp_server, sshd_options,
+                             relay).start()
         self.config = {**DEFAULTS, **(config or {})}
         self.config.setdefault("mirror", self.mirror)
         self.config.setdefault("journal", [self._path("journal")])
@@ -63,6 +64,7 @@ class World:
         if transport == "ssh":
             self._write_ssh_config()
         self.write_config()
+        self.before_removal = lambda: None  # when all is stopped
         self._shim = None
         self._number = 0
 
@@ -223,6 +225,7 @@ class World:
             if self.sshd:
                 self.sshd.stop()
             left = process.end_all(self.directory)
+            self.before_removal()
             if not (self.failed and os.environ.get("MIRROR_TEST_KEEP") == "true"):
                 _remove(self.directory)
         if not self.failed:
