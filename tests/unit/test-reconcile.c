@@ -957,7 +957,7 @@ static void a_name_that_is_gone_tells_of_the_others(void **state)
 	(void)fclose(file);
 	unlink(at("s", "two"));
 	struct change *change = hint(CHANGE_REMOVE, "two", CHANGE_FORCE);
-	change->seen = (struct change_seen){.has_inode = true, .dev = st.st_dev, .ino = st.st_ino};
+	change_add_group(change, (struct change_group){st.st_dev, st.st_ino});
 	carry_out_all();
 	assert_mirrored();
 }
