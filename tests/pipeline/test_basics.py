@@ -222,3 +222,12 @@ def test_outside_of_the_tree(here, world):
     here.sh(f"mv {outside}/in in; mv out {outside}/out; echo 3 > {outside}/c")
     here.check()
     assert os.listdir(here.target) == ["in"]
+
+
+def test_other_name_of_what_went_with_its_directory(here):
+    """Written through a name whose directory is gone before its order comes."""
+    here.sh("mkdir -p d/e; echo old > a; ln a d/e/b")
+    here.check()
+    here.sh("echo new > d/e/b; rm -r d")
+    here.check()
+    assert here.read("a") == b"new\n"
