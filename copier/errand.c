@@ -165,6 +165,7 @@ static int ask_once_more(struct job *job)
 {
 	uint64_t settle = job->pair->config->settle_ns;
 	int r = job_follow_order(job, CHANGE_FORCE | CHANGE_SETTLED, job->order->attempt, settle);
+	r = r < 0 ? r : rename_ask_old(job, settle);
 	return r < 0 || !job->rel.len ? r : job_follow(job, path_parent(job->rel), 0, settle);
 }
 

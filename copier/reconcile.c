@@ -111,6 +111,9 @@ static int clear_up(struct job *job)
 	if (job->again && job->rel.len) {
 		r = temporary_sweep(job);
 	}
+	if (job->again && r == 0) {
+		r = rename_ask_old(job, 0);
+	}
 	for (struct span rel = job->rel; r == 0 && rel.len; rel = path_parent(rel)) {
 		r = job_touched(job, rel);
 	}

@@ -43,6 +43,8 @@ int links_elsewhere(struct job *job, const struct side_attr *s);
 void links_group(const struct pair *pair, const struct side_attr *s, struct buf *ret);
 /* rename.c: moves T's old name here where the order says so and T agrees */
 int rename_pairs(struct job *job);
+/* A try before may have moved, or may still move, what has an old name by then: asks for these. */
+int rename_ask_old(struct job *job, uint64_t pause_ns);
 /* gone.c: moves T's entry away, where it can be fetched back from until it is purged */
 int detach(struct job *job, struct span rel);
 /* After -EACCES: T's directory rel itself may be written now; true: try again. */

@@ -111,6 +111,19 @@ static struct span pair_from(const struct job *job, unsigned i)
 	return ours ? from : SPAN("");
 }
 
+int rename_ask_old(struct job *job, uint64_t pause_ns)
+{
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
+		struct span from = pair_from(job, i);
+		if (from.len) {
+			r = job_follow(job, from,
+				job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE, pause_ns);
+		}
+	}
+	return r;
+}
+
 int rename_pairs(struct job *job)
 {
 	struct side_attr s, t;
