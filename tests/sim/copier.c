@@ -64,7 +64,9 @@ void copier_kill(unsigned i)
 	trace("copier %u is killed", i);
 	broker_attach_copier(i, NULL);
 	client_kill(one->service.broker);
-	model_side_abandon(copier->pairs[0].target);
+	if (sim.options.remote) { /* the kernel ends what it has begun before a process is dead */
+		model_side_abandon(copier->pairs[0].target);
+	}
 	task_pool_destroy(copier->orders);
 	task_pool_destroy(copier->bulk);
 	task_pool_destroy(copier->house);
@@ -73,7 +75,7 @@ void copier_kill(unsigned i)
 
 void copier_break(unsigned i)
 {
-	if (ones[i].copier) {
+	if (ones[i].copier && sim.options.remote) {
 		trace("copier %u loses its connection", i);
 		model_side_break(ones[i].copier->pairs[0].target);
 	}
