@@ -8,17 +8,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+static inline void copy_word_(char *to, const char *from)
+{
+	uint64_t word;
+	__builtin_memcpy(&word, from, sizeof(word));
+	__builtin_memcpy(to, &word, sizeof(word));
+}
+
+/* The last eight overlap those before, rather than going one by one. */
 static inline char *copy_bytes(char *to, const char *from, size_t len)
 {
-	for (; len >= sizeof(uint64_t); len -= sizeof(uint64_t)) {
-		uint64_t word;
-		__builtin_memcpy(&word, from, sizeof(word));
-		__builtin_memcpy(to, &word, sizeof(word));
-		from += sizeof(word);
-		to += sizeof(word);
+	const size_t step = sizeof(uint64_t);
+	char *end = to + len;
+	if (len >= step) {
+		for (; len > step; len -= step) {
+			copy_word_(to, from);
+			from += step;
+			to += step;
+		}
+		copy_word_(end - step, from + len - step);
+		return end;
 	}
-	while (len--) {
+	while (to < end) {
 		*to++ = *from++;
 	}
-	return to;
+	return end;
 }

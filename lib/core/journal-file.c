@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,6 +222,7 @@ static int map_existing(struct journal *journal, struct why *why)
 		return why_error(why, -EBADMSG, "the journal's ring is damaged: %s", fault);
 	}
 	note_shape(journal);
+	journal->file = STEAL_FD(fd);
 	return 0;
 }
 
@@ -313,7 +316,32 @@ static int make_new(
 		return r;
 	}
 	unlinkat(journal->dir, RING_NEW, 0); /* rename() leaves a second name of one file alone */
+	journal->file = STEAL_FD(fd);
 	return 0;
+}
+
+/*
+ * By this lock writers see at the price of one call that we live, and in their namespace of pids.
+ * Unlike the one on RING_LOCK it is the process's: closing the ring anywhere in it gives it up.
+ * Then writers find out otherwise.
+ */
+static void show_ourselves(const struct journal *journal)
+{
+	struct flock want = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	(void)fcntl(journal->file, F_SETLK, &want);
+}
+
+/*
+ * Blocks that are reserved but were never touched come to whoever writes to them first one by one,
+ * each with zeroing it; those that were come sixteen at a time.  So we are the first.  (Not on a
+ * disk, where all would have to be written.)
+ */
+static void touch_blocks(const struct journal *journal)
+{
+	struct statfs fs;
+	if (fstatfs(journal->file, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
+		(void)madvise(journal->ring, journal->map_bytes, MADV_POPULATE_WRITE);
+	}
 }
 
 /* Completes what a reader that was killed inside journal_release() left. */
@@ -326,6 +354,8 @@ static void start_reading(struct journal *journal)
 	STORE(ring->retired, 0); /* a reader may have died before it renamed the next one */
 	ring->reader_pid = (uint64_t)getpid();
 	ring->pid_namespace = stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+	show_ourselves(journal);
+	touch_blocks(journal);
 	journal->cursor = LOAD(ring->releasing);
 	journal_release(journal, journal->cursor);
 }
@@ -369,7 +399,7 @@ static struct journal *new_journal(bool peeking)
 {
 	struct journal *journal = calloc(1, sizeof(*journal));
 	if (journal) {
-		journal->dir = journal->lock = -1;
+		journal->dir = journal->lock = journal->file = -1;
 		journal->peeking = peeking;
 	}
 	return journal;
@@ -436,6 +466,7 @@ int journal_renew(struct journal *journal, struct why *why)
 	}
 	STORE(old.ring->retired, 1); /* where the name led to another file, or one too short */
 	unmap_ring(old.ring, old.map_bytes);
+	fd_close(&old.file);
 	start_reading(journal);
 	return 0;
 }
@@ -451,6 +482,7 @@ void journal_destroy(struct journal *journal)
 	unmap(journal);
 	fd_close(&journal->dir);
 	fd_close(&journal->lock);
+	fd_close(&journal->file);
 	free(journal->handed);
 	free(journal->copy);
 	free(journal);

@@ -13,6 +13,7 @@ struct journal {
 	uint64_t cursor;
 	uint64_t last_time_ns; /* of the last record handed out */
 	int dir, lock;
+	int file; /* the ring's, kept open for a lock on it: see start_reading() */
 	bool peeking;
 	uint64_t *handed; /* for each draft: 1 + the cursor when it was handed out, or 0 */
 	char *copy;       /* peeking: the record last handed out */

@@ -371,14 +371,13 @@ uint64_t journal_cursor(const struct journal *journal)
 void journal_set_devices(struct journal *journal, const uint64_t *devices, size_t count)
 {
 	struct journal_ring *ring = journal->ring;
+	ADD(ring->device_changes, 1);
 	STORE(ring->device_count, 0); /* all, while the list changes */
-	if (count > RING_DEVICES_MAX) {
-		return;
-	}
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; count <= RING_DEVICES_MAX && i < count; i++) {
 		STORE(ring->devices[i], devices[i]);
 	}
-	STORE(ring->device_count, count);
+	STORE(ring->device_count, count <= RING_DEVICES_MAX ? count : 0);
+	ADD(ring->device_changes, 1);
 }
 
 void journal_facts(const struct journal *journal, struct journal_facts *ret)

@@ -61,7 +61,7 @@ struct journal_ring {
 	uint64_t releasing; /* beyond tail: units up to here are being freed */
 	CACHE_LINE uint64_t dropped;
 	uint64_t dropped_since_ns;
-	uint64_t unused;
+	uint64_t device_changes; /* grows before and behind each change of the list of devices */
 	uint64_t renames;
 	CACHE_LINE uint64_t torn;
 	uint64_t called_ns;  /* wall time when a writer last took it on itself to start a reader */

@@ -62,6 +62,18 @@ static bool ring_fits(const struct journal_ring *ring, uint64_t file_bytes, uint
 }
 
 /*
+ * Whether the reader lives and has the same pid here as where it lives.  It keeps a lock on the
+ * ring, and the kernel tells whose a lock is by the pid that the asker would see: none in a
+ * namespace below the reader's.
+ */
+static bool sees_reader(struct journal_ring *ring, int fd)
+{
+	struct flock want = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	return raw_call(SYS_fcntl, fd, F_GETLK, &want) == 0 && want.l_type != F_UNLCK &&
+	       want.l_pid > 0 && (uint64_t)want.l_pid == LOAD(ring->reader_pid);
+}
+
+/*
  * Pids of another namespace mean nothing to the reader: it would take the living for dead and free
  * what they are writing.  Nothing is recorded then, and the loss is told.
  */
@@ -77,6 +89,15 @@ static bool is_foreign(struct journal_ring *ring)
 	raw_call(SYS_clock_gettime, 0, now);
 	count_drop(ring, (uint64_t)now[0] * 1000000000 + (uint64_t)now[1]);
 	return true;
+}
+
+/*
+ * A page that is first read comes with fifteen neighbours, which costs as much as all else here, at
+ * the end of the process too; one that is first written comes alone.
+ */
+static void bring_in(struct journal_ring *ring)
+{
+	(void)ADD(ring->dropped, 0);
 }
 
 static int map_ring(struct journal_writer *writer, int fd, void (*mapped)(void *, uint64_t))
@@ -95,14 +116,19 @@ static int map_ring(struct journal_writer *writer, int fd, void (*mapped)(void *
 	}
 	struct journal_ring *ring = (struct journal_ring *)map; // NOLINT(performance-no-int-to-ptr)
 	mapped(ring, bytes);
-	r = !ring_fits(ring, bytes, &size_bytes) ? -EBADMSG : is_foreign(ring) ? -EXDEV : 0;
+	bring_in(ring);
+	r = ring_fits(ring, bytes, &size_bytes) ? 0 : -EBADMSG;
+	bool near = r == 0 && sees_reader(ring, fd);
+	if (r == 0 && !near && is_foreign(ring)) {
+		r = -EXDEV;
+	}
 	if (r < 0) {
 		raw_call(SYS_munmap, map, bytes);
 		mapped(ring, 0);
 		return r;
 	}
-	*writer =
-		(struct journal_writer){.ring = ring, .map_bytes = bytes, .size_bytes = size_bytes};
+	*writer = (struct journal_writer){
+		.ring = ring, .map_bytes = bytes, .size_bytes = size_bytes, .reader_seen = near};
 	return 0;
 }
 
@@ -191,6 +217,9 @@ bool journal_calls_reader(struct journal_writer *writer, const char *directory, 
 {
 	struct journal_ring *ring = writer->ring;
 	uint64_t pid = LOAD(ring->reader_pid);
+	if (writer->reader_seen) {
+		return false;
+	}
 	if (pid != 0 && raw_call(SYS_kill, pid, 0) == 0 &&
 		(!takes_turn(&ring->checked_ns, time_ns) || lock_is_held(directory))) {
 		return false;
@@ -241,9 +270,21 @@ static int claim(
 	}
 }
 
-static char *put(char *to, struct span bytes)
+/* What follows in memory, as the names in a draft do, is copied at once. */
+static char *put_strings(char *to, const struct record *record)
 {
-	return copy_bytes(to, bytes.data, bytes.len);
+	const struct span spans[] = {record->program, record->job, record->dir, record->path,
+		record->dir2, record->path2};
+	struct span run = spans[0];
+	for (size_t i = 1; i < sizeof(spans) / sizeof(spans[0]); i++) {
+		if (spans[i].len == 0 || spans[i].data == run.data + run.len) {
+			run.len += spans[i].len;
+		} else {
+			to = copy_bytes(to, run.data, run.len);
+			run = spans[i];
+		}
+	}
+	return copy_bytes(to, run.data, run.len);
 }
 
 static size_t strings_len(const struct record *record)
@@ -281,12 +322,7 @@ static void fill(struct ring_record *it, const struct record *record)
 	it->job_len = (uint8_t)record->job.len;
 	it->unused = 0;
 	it->writer = record->writer;
-	char *end = put((char *)it + RING_RECORD_BYTES, record->program);
-	end = put(end, record->job);
-	end = put(end, record->dir);
-	end = put(end, record->path);
-	end = put(end, record->dir2);
-	end = put(end, record->path2);
+	char *end = put_strings((char *)it + RING_RECORD_BYTES, record);
 	while ((uintptr_t)end % 8) {
 		*end++ = '\0';
 	}
@@ -299,18 +335,17 @@ static void fill(struct ring_record *it, const struct record *record)
  * A page that is read first comes with its neighbours, one that is written first comes alone: a
  * sixteenth of the faults for those that go on appending.
  */
-static void touch_ahead(const struct journal_writer *writer)
+static void touch_ahead(const struct journal_writer *writer, uint64_t units)
 {
 	uint64_t head = __atomic_load_n(&writer->ring->head, __ATOMIC_RELAXED);
-	(void)*(const volatile char *)ring_at(writer->ring, writer->size_bytes, head);
+	const volatile char *at = ring_at(writer->ring, writer->size_bytes, head);
+	(void)at[0];
+	(void)at[units * RING_UNIT - 1]; /* records rarely end where a page does */
 }
 
 int journal_append(struct journal_writer *writer, const struct record *record)
 {
 	struct journal_ring *ring = writer->ring;
-	if (writer->settled) {
-		touch_ahead(writer);
-	}
 	uint64_t units = (RING_RECORD_BYTES + strings_len(record) + RING_UNIT - 1) / RING_UNIT;
 	uint32_t owner = record->writer ? record->writer : record->pid;
 	uint64_t position;
@@ -320,6 +355,9 @@ int journal_append(struct journal_writer *writer, const struct record *record)
 	}
 	if (LOAD(ring->retired)) {
 		return -ESTALE;
+	}
+	if (writer->settled) {
+		touch_ahead(writer, units);
 	}
 	int r = claim(writer, owner, units, &position);
 	if (r != 0) {
@@ -346,6 +384,12 @@ bool journal_wants_device(const struct journal_writer *writer, uint64_t dev)
 		}
 	}
 	return count == 0;
+}
+
+uint64_t journal_devices_stamp(const struct journal_writer *writer)
+{
+	uint64_t stamp = writer->ring->generation + LOAD(writer->ring->device_changes);
+	return stamp ? stamp : 1;
 }
 
 /* One word an entry, so a torn one cannot be; a wrong one only where 61 bits agree by chance. */
@@ -407,22 +451,25 @@ void journal_draft_drop(struct journal_draft *draft)
 	STORE(draft->owner, DRAFT_FREE);
 }
 
+static const char *take_span(struct span *ret, const char *from, size_t len)
+{
+	*ret = span_of(from, len);
+	return from + len;
+}
+
 int journal_draft_read(const struct journal_draft *draft, struct record *ret)
 {
-	struct {
-		struct span *span;
-		size_t len;
-	} parts[] = {{&ret->program, draft->program_len}, {&ret->job, draft->job_len},
-		{&ret->dir, draft->dir_len}, {&ret->path, draft->path_len},
-		{&ret->dir2, draft->dir2_len}, {&ret->path2, draft->path2_len}};
-	size_t at = 0;
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		if (parts[i].len > sizeof(draft->bytes) - at) {
-			return -EBADMSG;
-		}
-		*parts[i].span = span_of(draft->bytes + at, parts[i].len);
-		at += parts[i].len;
+	size_t len = (size_t)draft->program_len + draft->job_len + draft->dir_len +
+		     draft->path_len + draft->dir2_len + draft->path2_len;
+	if (len > sizeof(draft->bytes)) {
+		return -EBADMSG;
 	}
+	const char *at = take_span(&ret->program, draft->bytes, draft->program_len);
+	at = take_span(&ret->job, at, draft->job_len);
+	at = take_span(&ret->dir, at, draft->dir_len);
+	at = take_span(&ret->path, at, draft->path_len);
+	at = take_span(&ret->dir2, at, draft->dir2_len);
+	(void)take_span(&ret->path2, at, draft->path2_len);
 	ret->kind = (enum record_kind)draft->kind;
 	ret->flags = draft->flags;
 	ret->time_ns = draft->time_ns;

@@ -121,6 +121,7 @@ struct journal_writer {
 	size_t map_bytes;
 	uint64_t size_bytes; /* of the ring's data, as it was when it was mapped */
 	bool settled;        /* the caller has appended much: takes drafts from all over the ring */
+	bool reader_seen;    /* when the ring was mapped */
 };
 
 /*
@@ -159,9 +160,9 @@ void journal_guard(void *map, uint64_t bytes);
 int journal_first(const char *directory, uint64_t size_bytes);
 
 /*
- * Whether no reader lives and it is the caller's turn to start one: true for one caller in 30 s.
- * One system call; for one caller in 30 s a few more, as a pid may be another's by now, or of a
- * zombie.
+ * Right behind journal_attach(): whether no reader lives and it is the caller's turn to start one:
+ * true for one caller in 30 s.  No system call where attaching has seen the reader; else one, and
+ * for one caller in 30 s a few more, as a pid may be another's by now, or of a zombie.
  */
 bool journal_calls_reader(struct journal_writer *writer, const char *directory, uint64_t time_ns);
 
@@ -174,6 +175,8 @@ int journal_append(struct journal_writer *writer, const struct record *record);
 
 /* Whether a file on this device can be of interest to the reader. */
 bool journal_wants_device(const struct journal_writer *writer, uint64_t dev);
+/* As long as this is the same, so is the answer; never 0.  Read it first, then ask. */
+uint64_t journal_devices_stamp(const struct journal_writer *writer);
 
 /*
  * What was found out about something, 1 to 7, kept for all processes of the node in a small table;

@@ -467,6 +467,39 @@ static void a_writer_makes_the_first_ring(void **state)
 	assert_true(journal_calls_reader(&writer, directory, now_ns * 4));
 }
 
+/* By its lock, which is gone with it however it ends. */
+static void a_reader_that_lives_is_seen(void **state)
+{
+	struct journal_writer writer = {0};
+	int ready[2], status;
+	char byte;
+	(void)state;
+	assert_int_equal(pipe(ready), 0);
+	pid_t reader = fork();
+	assert_true(reader >= 0);
+	if (reader == 0) {
+		struct journal *journal = create();
+		(void)!write(ready[1], "", 1);
+		pause();
+		journal_destroy(journal);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	attach(&writer);
+	assert_true(writer.reader_seen);
+	writer.ring->pid_namespace++; /* not even asked */
+	assert_int_equal(journal_attach(&writer, directory), 0);
+	assert_false(journal_calls_reader(&writer, directory, CLOCK_S));
+	writer.ring->reader_pid++; /* another number in its own namespace: it is asked */
+	assert_int_equal(journal_attach(&writer, directory), -EXDEV);
+	assert_int_equal(kill(reader, SIGKILL), 0);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	writer.ring->pid_namespace--;
+	attach(&writer);
+	assert_false(writer.reader_seen);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void what_killed_makers_left_is_swept(void **state)
 {
 	struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
@@ -735,6 +768,7 @@ int main(void)
 		CASE(drafts_run_out),
 		CASE(one_reader_only),
 		CASE(a_writer_makes_the_first_ring),
+		CASE(a_reader_that_lives_is_seen),
 		CASE(what_killed_makers_left_is_swept),
 		CASE(peeking_takes_nothing),
 		CASE(strangers_are_refused),
