@@ -21,12 +21,13 @@
 #include "sandbox.h"
 
 #define SLOTS      16u /* of descriptors; behind them, that of the working directory */
-#define KEPT_BYTES 456u
+#define KEPT_BYTES 448u
 
 struct slot {
 	uint32_t sequence; /* odd: being written */
 	int dirfd;
 	uint32_t epoch;
+	uint32_t nlink;    /* of a file; of a directory 0 */
 	uint64_t dev, ino; /* where that was asked, else 0 */
 	uint64_t renames;
 	size_t len;
@@ -38,14 +39,14 @@ struct question {
 	struct slot *slot;
 	bool trusting;
 	int dirfd;
-	uint32_t epoch;
+	uint32_t epoch, nlink;
 	uint64_t dev, ino, renames;
 };
 
 static struct slot slots[SLOTS + 1];
 static FIRST_PAGE uint32_t epochs[SLOTS + 1];
 static FIRST_PAGE uint32_t moves; /* of the working directory, under way */
-static FIRST_PAGE bool strays;
+static FIRST_PAGE bool strays, learnt;
 
 /* "/proc/self/fd/N" with its NUL; text has 32 bytes. */
 static void link_of(int fd, char *text)
@@ -80,8 +81,8 @@ static bool answers(const struct slot *slot, const struct question *question)
 {
 	bool same = question->trusting ? slot->epoch == question->epoch
 				       : slot->dev == question->dev && slot->ino == question->ino;
-	return same && slot->dirfd == question->dirfd && slot->renames == question->renames &&
-	       slot->len <= KEPT_BYTES;
+	return same && slot->dirfd == question->dirfd && slot->nlink == question->nlink &&
+	       slot->renames == question->renames && slot->len <= KEPT_BYTES;
 }
 
 static size_t recall(const struct question *question, char *to)
@@ -109,6 +110,7 @@ static void keep(const struct question *question, const char *path, size_t len)
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	slot->dirfd = question->dirfd;
 	slot->epoch = question->epoch;
+	slot->nlink = question->nlink;
 	slot->dev = question->dev;
 	slot->ino = question->ino;
 	slot->renames = question->renames;
@@ -159,6 +161,38 @@ void directory_unshared(long flags)
 	}
 	if (flags & CLONE_FILES) {
 		recorder_doubt();
+	}
+}
+
+static struct question about_file(
+	const struct journal_writer *writer, int fd, const struct file *file)
+{
+	unsigned index = (unsigned)fd % SLOTS;
+	return (struct question){.slot = &slots[index],
+		.trusting = true,
+		.dirfd = fd,
+		.epoch = __atomic_load_n(&epochs[index], __ATOMIC_ACQUIRE),
+		.nlink = file->nlink,
+		.renames = journal_rename_count(writer)};
+}
+
+/* The table's pages are not even touched where nothing was learnt. */
+size_t file_path(const struct journal_writer *writer, int fd, const struct file *file, char *to,
+	size_t size_bytes)
+{
+	struct question question = about_file(writer, fd, file);
+	bool may = learnt && recorder_trusts() && file->nlink > 0 && size_bytes >= KEPT_BYTES;
+	size_t len = may ? recall(&question, to) : 0;
+	return len ? len : descriptor_path(fd, to, size_bytes);
+}
+
+void file_learn(const struct journal_writer *writer, int fd, const struct file *file)
+{
+	char path[KEPT_BYTES];
+	struct question question = about_file(writer, fd, file);
+	if (recorder_trusts() && file->nlink > 0 && recall(&question, path) == 0) {
+		keep(&question, path, descriptor_path(fd, path, sizeof(path)));
+		learnt = true;
 	}
 }
 

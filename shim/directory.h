@@ -11,8 +11,18 @@
 
 #include "core/journal.h"
 
+struct file;
+
 /* As /proc/self/fd has it now; that may end in " (deleted)", and so may a file's own name. */
 size_t descriptor_path(int fd, char *to, size_t size_bytes);
+
+/*
+ * The same of a file that was just looked at.  What was learnt is used again while the number stays
+ * open, the file has as many names, and nothing was renamed on this node.
+ */
+size_t file_path(const struct journal_writer *writer, int fd, const struct file *file, char *to,
+	size_t size_bytes);
+void file_learn(const struct journal_writer *writer, int fd, const struct file *file);
 
 /*
  * Of a directory that calls are relative to; AT_FDCWD is the working directory.  What was learnt is

@@ -7,8 +7,8 @@
  *
  * DIRTY from the start: streams, copies, what was inherited or mapped, what open() itself has
  * created or cut, and what was changed a moment ago.  OTHER is what was seen to be opened for
- * reading, or to be no file of interest: closing and copying it asks the kernel nothing.  A close
- * is named only where no intent of this process told the name.
+ * reading, or to be no file, OUTSIDE a file on a device without trees: closing and copying them
+ * asks the kernel nothing.  A close is named only where no intent of this process told the name.
  *
  * The child of vfork() shares the table with its parent but is another process: it is known by its
  * pid, neither believes the table nor writes to it.
@@ -83,10 +83,18 @@ static struct held *believed(int fd)
 	return is_held(fd) && recorder_trusts() && is_mine(recorder_pid()) ? &held[fd] : NULL;
 }
 
+/* Whether the table knows that nothing need be told of fd. */
+static bool is_of_none(int fd)
+{
+	enum held_state state = state_of(fd);
+	bool outside = state == HELD_OUTSIDE && held[fd].stamp == recorder_devices_stamp();
+	return (state == HELD_OTHER || outside) && recorder_trusts();
+}
+
 /* The same, without asking again about what the table knows. */
 static bool is_held_or_of_interest(int fd, struct file *ret)
 {
-	if (state_of(fd) == HELD_OTHER && recorder_trusts()) {
+	if (is_of_none(fd)) {
 		return false;
 	}
 	return (is_held(fd) && file_of(fd, ret) && known(fd, ret)) || is_of_interest(fd, ret);
@@ -108,21 +116,32 @@ static void hold(int fd, const struct file *file, enum held_state state, bool re
 }
 
 /* In the memory of a parent that shares it with us, nothing is noted. */
-static void note_other(int fd)
+static void note(int fd, enum held_state state, uint64_t stamp)
 {
 	if ((unsigned)fd < HELD_MAX && recorder_trusts()) {
-		held[fd].state = HELD_OTHER;
+		held[fd].stamp = stamp;
+		held[fd].state = (uint8_t)state;
 		if ((unsigned)fd >= held_end) {
 			held_end = (unsigned)fd + 1;
 		}
 	}
 }
 
-/* Of a file on a device of no interest nothing is noted: the reader may change its mind. */
-static void note_if_no_file(int fd, const struct file *file)
+static void note_other(int fd)
+{
+	note(fd, HELD_OTHER, 0);
+}
+
+/*
+ * fd as is_file_of_interest() has refused it.  stamp is from before that: who reads the journal may
+ * change its mind about a device.
+ */
+static void note_refused(int fd, const struct file *file, uint64_t stamp)
 {
 	if (file->mode != 0 && !is_regular(file)) {
 		note_other(fd);
+	} else if (file->mode != 0 && stamp != 0) {
+		note(fd, HELD_OUTSIDE, stamp);
 	}
 }
 
@@ -149,7 +168,7 @@ static bool record_inherit(uint32_t pid, int fd, enum record_kind kind, const st
 	struct event event;
 	struct record facts = {.fd = kind == RECORD_MAP ? -1 : fd, .pid = pid};
 	event_begin(&event, kind, 0);
-	event_name_of(&event, fd);
+	event_name_of(&event, fd, file);
 	facts.writer = event.pid == pid ? 0 : event.pid;
 	record_file(&facts, file);
 	return event_finish(&event, true, &facts);
@@ -228,7 +247,7 @@ static void record_open(
 	struct record facts = {.fd = fd, .pid = event->pid};
 	if (is_own_name(event->draft) || (flags & O_TMPFILE) == O_TMPFILE) {
 		event_forget_names(event);
-		event_name_of(event, fd);
+		event_name_of(event, fd, NULL);
 	}
 	bool unsure = channel == CHANNEL_STREAM || is_young(file, event->draft->time_ns);
 	if (!writer) {
@@ -262,12 +281,13 @@ void observe_opened(struct event *event, int fd, int flags, enum channel channel
 	if (!event->draft) {
 		return;
 	}
+	uint64_t stamp = recorder_devices_stamp();
 	if (is_file_of_interest(fd, &file)) {
 		record_open(event, fd, flags, channel, &file);
 	} else if (fd >= 0 && sandbox_closed) {
 		finish_blind(event);
 	} else {
-		note_if_no_file(fd, &file);
+		note_refused(fd, &file, stamp);
 		(void)event_finish(event, false, NULL);
 	}
 }
@@ -326,7 +346,7 @@ void observe_closing(struct closing *closing, int fd, enum channel channel)
 			return; /* nobody can find it, nobody has heard of it */
 		}
 		event_begin(&closing->event, RECORD_CLOSE, 0);
-		event_name_of(&closing->event, fd);
+		event_name_of(&closing->event, fd, NULL);
 	}
 	closing->record = (struct record){
 		.kind = RECORD_CLOSE, .flags = dirty ? RECORD_DIRTY : 0, .pid = pid, .fd = fd};
@@ -375,19 +395,32 @@ void observe_range_closed(unsigned first, unsigned last)
 
 /* ---- descriptors that came otherwise ----------------------------------------------------- */
 
+/* Where our own intent names the file already, the copy's need not. */
+static bool record_copy(uint32_t pid, int copy, const struct file *file, bool named)
+{
+	struct record record = {.kind = RECORD_INHERIT, .pid = pid, .fd = copy};
+	if (!named) {
+		return record_inherit(pid, copy, RECORD_INHERIT, file);
+	}
+	record_file(&record, file);
+	return record_append(&record) == 0;
+}
+
 static void take_inherited(int fd)
 {
 	struct file file;
 	long flags = own_call(SYS_fcntl, fd, F_GETFL, 0);
+	uint64_t stamp = recorder_devices_stamp();
 	if (raw_failed(flags)) {
 		return;
 	}
 	if (!is_writing(flags)) {
 		note_other(fd);
 	} else if (is_file_of_interest(fd, &file)) {
-		hold(fd, &file, HELD_DIRTY, record_inherit(held_owner, fd, RECORD_INHERIT, &file));
+		bool named = recorder_knows_name(held_owner, fd, file.dev, file.ino);
+		hold(fd, &file, HELD_DIRTY, record_copy(held_owner, fd, &file, named));
 	} else {
-		note_if_no_file(fd, &file);
+		note_refused(fd, &file, stamp);
 	}
 }
 
@@ -408,17 +441,6 @@ void observe_start(void)
 	}
 }
 
-/* Where our own intent names the file already, the copy's need not. */
-static bool record_copy(uint32_t pid, int copy, const struct file *file, bool named)
-{
-	struct record record = {.kind = RECORD_INHERIT, .pid = pid, .fd = copy};
-	if (!named) {
-		return record_inherit(pid, copy, RECORD_INHERIT, file);
-	}
-	record_file(&record, file);
-	return record_append(&record) == 0;
-}
-
 /* A copy of what the table has with its name: it has to be told, but nothing asked. */
 static void copy_held(struct held *it, int copy)
 {
@@ -437,6 +459,7 @@ static void copy_unknown(int fd, int copy)
 {
 	struct file file;
 	long flags = own_call(SYS_fcntl, copy, F_GETFL, 0);
+	uint64_t stamp = recorder_devices_stamp();
 	if (raw_failed(flags)) {
 		return;
 	}
@@ -445,7 +468,7 @@ static void copy_unknown(int fd, int copy)
 		return;
 	}
 	if (!is_file_of_interest(copy, &file)) {
-		note_if_no_file(copy, &file);
+		note_refused(copy, &file, stamp);
 		return;
 	}
 	uint32_t pid = recorder_pid();
@@ -466,8 +489,9 @@ void observe_copied(int fd, int copy)
 	}
 	note_new(copy);
 	struct held *it = believed(fd);
-	if (state_of(fd) == HELD_OTHER && recorder_trusts()) {
-		note_other(copy);
+	if (is_of_none(fd)) {
+		const struct held *same = &held[(unsigned)fd % HELD_MAX]; /* fd is below that */
+		note(copy, (enum held_state)same->state, same->stamp);
 	} else if (it && it->recorded) {
 		copy_held(it, copy);
 	} else {
@@ -509,6 +533,20 @@ void observe_forking(void)
 	for (unsigned fd = 0; fd < held_end; fd++) {
 		if (held[fd].state == HELD_DIRTY) {
 			held[fd].state = HELD_FORKED;
+		}
+	}
+}
+
+/* Standard output and its like; those with higher numbers are rarely meant for a child. */
+#define NAMED_MAX 8u
+
+void observe_before_fork(void)
+{
+	struct file file;
+	for (unsigned fd = 0; fd < held_end && fd < NAMED_MAX; fd++) {
+		const struct held *it = believed((int)fd);
+		if (it && it->recorded && file_of((int)fd, &file)) {
+			record_learn_name((int)fd, &file);
 		}
 	}
 }
@@ -565,15 +603,18 @@ void observe_exec(void)
 {
 	struct file file;
 	uint32_t pid = recorder_pid();
-	for (unsigned fd = 0; fd < held_end; fd++) {
-		bool told = is_mine(pid) && held[fd].state != HELD_CLEAN;
-		if (told || !outlasts_exec(fd)) {
-			continue;
+	for (unsigned number = 0; number < held_end; number++) {
+		int fd = (int)number;
+		const struct held *it = &held[fd];
+		if (is_mine(pid) && it->state == HELD_CLEAN && outlasts_exec(number)) {
+			observe_first_write(fd);
 		}
-		if (is_mine(pid)) {
-			observe_first_write((int)fd);
-		} else if (is_of_interest((int)fd, &file)) {
-			(void)record_inherit(pid, (int)fd, RECORD_INHERIT, &file);
+		if (is_mine(pid) && is_held(fd) && it->recorded) {
+			recorder_name_known(pid, fd, it->dev, it->ino);
+		}
+		if (!is_mine(pid) && outlasts_exec(number) && is_of_interest(fd, &file) &&
+			record_inherit(pid, fd, RECORD_INHERIT, &file)) {
+			recorder_name_known(pid, fd, file.dev, file.ino);
 		}
 	}
 }
@@ -639,6 +680,6 @@ void observe_changing(struct event *event, int fd)
 		return;
 	}
 	event_begin(event, RECORD_META, 0);
-	event_name_of(event, fd);
+	event_name_of(event, fd, NULL);
 	event_arm(event);
 }

@@ -56,6 +56,8 @@ void observe_mapped(int fd);
 void observe_all_mapped(void);
 /* Before a fork whose child begins somewhere else than behind the call. */
 void observe_forking(void);
+/* Before fork(): learns names that the child will give. */
+void observe_before_fork(void);
 /* In the child of fork(). */
 void observe_forked(void);
 /* child was spawned and has what is not closed on exec. */
@@ -89,7 +91,8 @@ void observe_changing(struct event *event, int fd);
 
 enum held_state {
 	HELD_UNKNOWN, /* free, or nothing is known */
-	HELD_OTHER,   /* not for writing, or not of interest */
+	HELD_OTHER,   /* not for writing, or no file */
+	HELD_OUTSIDE, /* on a device without trees, while its stamp is recorder_devices_stamp() */
 	HELD_DIRTY,   /* written, or that cannot be told */
 	HELD_CLEAN,   /* open for writing; nothing written since */
 	HELD_FORKED,  /* as DIRTY, but a child that nobody has seen coming may be who writes */

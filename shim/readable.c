@@ -47,6 +47,13 @@ bool readable_soon(const char *text, size_t bytes)
 					   : path_length(text, bytes) != UNREADABLE;
 }
 
+static bool holds_zero(const char *eight)
+{
+	uint64_t word;
+	__builtin_memcpy(&word, eight, sizeof(word));
+	return ((word - UINT64_C(0x0101010101010101)) & ~word & UINT64_C(0x8080808080808080)) != 0;
+}
+
 size_t path_length(const char *path, size_t max)
 {
 	for (size_t len = 0; len < max;) {
@@ -54,7 +61,11 @@ size_t path_length(const char *path, size_t max)
 		if (!readable(path + len)) {
 			return UNREADABLE;
 		}
-		while (len < end && len < max) {
+		end = end < max ? end : max;
+		while (len + WORD_BYTES <= end && !holds_zero(path + len)) {
+			len += WORD_BYTES;
+		}
+		while (len < end) {
 			if (path[len] == '\0') {
 				return len;
 			}

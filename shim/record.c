@@ -28,6 +28,7 @@
 #include "core/raw.h"
 #include "directory.h"
 #include "first-page.h"
+#include "key.h"
 #include "readable.h"
 #include "resolve.h"
 #include "sandbox.h"
@@ -326,7 +327,7 @@ static struct journal_writer unpack(uintptr_t word)
 		.size_bytes = UINT64_C(1) << (word & SIZE_BITS)};
 }
 
-static uintptr_t attach(void)
+static __attribute__((noinline)) uintptr_t attach(void)
 {
 	struct journal_writer writer = {0};
 	uintptr_t none = 0;
@@ -357,10 +358,10 @@ static uintptr_t attach(void)
 	return pack(&writer);
 }
 
-static bool recorder(struct journal_writer *ret)
+static inline bool recorder(struct journal_writer *ret)
 {
 	uintptr_t word = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
-	if (!word && recorder_configured && !sandbox_closed) {
+	if (__builtin_expect(!word, 0) && recorder_configured && !sandbox_closed) {
 		word = attach();
 	}
 	*ret = unpack(word);
@@ -394,6 +395,43 @@ void recorder_keep_verdict(uint64_t key, unsigned verdict)
 	if (word) {
 		journal_keep_verdict(&writer, key, verdict);
 	}
+}
+
+/*
+ * For 33 to 67 ms: a pid comes back only when all others had their turn, and no machine makes so
+ * many processes in this time.  Who takes longer gives the name once more.
+ */
+#define TURN_SHIFT 25
+
+static uint64_t name_key(uint32_t pid, int fd, uint64_t dev, uint64_t ino, uint64_t turn)
+{
+	const uint64_t parts[] = {(uint64_t)pid << 32 | (uint32_t)fd, dev, ino, turn};
+	return key_of(parts, sizeof(parts) / sizeof(parts[0]));
+}
+
+void recorder_name_known(uint32_t pid, int fd, uint64_t dev, uint64_t ino)
+{
+	recorder_keep_verdict(name_key(pid, fd, dev, ino, about_ns() >> TURN_SHIFT), 1);
+}
+
+bool recorder_knows_name(uint32_t pid, int fd, uint64_t dev, uint64_t ino)
+{
+	uint64_t now = about_ns() >> TURN_SHIFT;
+	for (uint64_t turn = now - 1; turn <= now; turn++) {
+		uint64_t key = name_key(pid, fd, dev, ino, turn);
+		if (recorder_verdict(key)) {
+			recorder_keep_verdict(key, 0);
+			return true;
+		}
+	}
+	return false;
+}
+
+uint64_t recorder_devices_stamp(void)
+{
+	uintptr_t word = __atomic_load_n(&self.ring, __ATOMIC_ACQUIRE);
+	struct journal_writer writer = unpack(word);
+	return word ? journal_devices_stamp(&writer) : 0;
 }
 
 bool recorder_wants(uint64_t dev)
@@ -565,7 +603,7 @@ static struct journal_draft *draft_aside(void)
 	return raw_failed(map) ? NULL : (struct journal_draft *)map;
 }
 
-static size_t add(struct event *event, const char *bytes, size_t len)
+static inline size_t add(struct event *event, const char *bytes, size_t len)
 {
 	char *to = event->draft->bytes + event->used;
 	if (len > sizeof(event->draft->bytes) - event->used) {
@@ -645,16 +683,27 @@ static bool name_by_link(struct event *event, int dirfd, const char *link)
 	return true;
 }
 
-void event_name_of(struct event *event, int fd)
+void event_name_of(struct event *event, int fd, const struct file *file)
 {
+	struct journal_writer writer;
 	char *to = event->draft ? room(event) : NULL;
-	size_t len = to ? descriptor_path(fd, to, NAME_MAX_) : 0;
+	size_t len = !to                         ? 0
+		     : file && recorder(&writer) ? file_path(&writer, fd, file, to, NAME_MAX_)
+						 : descriptor_path(fd, to, NAME_MAX_);
 	if (len == 0) {
 		event->lost = true;
 		return;
 	}
 	event->used += (uint32_t)len;
 	set_name(event, 0, len);
+}
+
+void record_learn_name(int fd, const struct file *file)
+{
+	struct journal_writer writer;
+	if (recorder(&writer)) {
+		file_learn(&writer, fd, file);
+	}
 }
 
 /* What path starts from; asked once where both names start there.  Returns its length, or 0. */

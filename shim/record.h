@@ -47,8 +47,17 @@ void recorder_start(char *const *environment);
 unsigned recorder_verdict(uint64_t key);
 void recorder_keep_verdict(uint64_t key, unsigned verdict);
 
+/*
+ * Before exec: an intent of this process (pid) for fd has told that file's name.  Behind exec, in
+ * the same process: whether that is so; asked once.  Kept for the moment that exec takes.
+ */
+void recorder_name_known(uint32_t pid, int fd, uint64_t dev, uint64_t ino);
+bool recorder_knows_name(uint32_t pid, int fd, uint64_t dev, uint64_t ino);
+
 /* Whether files on dev are of interest; attaches. */
 bool recorder_wants(uint64_t dev);
+/* journal_devices_stamp(), or 0; does not attach. */
+uint64_t recorder_devices_stamp(void);
 
 /* Attaches and gets ready to record without system calls. */
 void recorder_settle(void);
@@ -70,6 +79,9 @@ int record_append(struct record *record);
 
 /* Copies what fstat knows into the record. */
 void record_file(struct record *record, const struct file *file);
+
+/* Asks for the name of fd, which file tells of, where it is not known yet. */
+void record_learn_name(int fd, const struct file *file);
 
 bool file_of(int fd, struct file *ret);
 /* What lstat tells. */
@@ -94,8 +106,8 @@ bool path_matters(const char *path);
 
 void event_begin(struct event *event, enum record_kind kind, unsigned flags);
 void event_name(struct event *event, int dirfd, const char *path);
-/* The name that the kernel has for an open descriptor. */
-void event_name_of(struct event *event, int fd);
+/* The name that the kernel has for an open descriptor; of what file says, where not NULL. */
+void event_name_of(struct event *event, int fd, const struct file *file);
 /* Behind a call that has made up a name in the place of the one given: of the same length. */
 void event_made_up(struct event *event, const char *path);
 /* Takes back the name given last, to give another. */

@@ -22,6 +22,7 @@
 
 #include "directory.h"
 #include "first-page.h"
+#include "key.h"
 #include "readable.h"
 #include "record.h"
 #include "resolve.h"
@@ -361,21 +362,12 @@ static unsigned read_reason(const struct found *it, char *head, const char **ret
 	return reason;
 }
 
-static uint64_t key_of(const struct stat *st)
-{
-	const uint64_t parts[] = {st->st_ino, (uint64_t)st->st_ctime, st->st_ctime_nsec};
-	uint64_t key = st->st_dev + 1;
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		key = (key ^ parts[i]) * UINT64_C(0xff51afd7ed558ccd);
-		key ^= key >> 32;
-	}
-	return key;
-}
-
 /* As read_reason(), where it is not known. */
 static unsigned reason_of(const struct found *it, char *head, const char **ret_next)
 {
-	uint64_t key = key_of(&it->st);
+	const uint64_t parts[] = {
+		it->st.st_dev, it->st.st_ino, (uint64_t)it->st.st_ctime, it->st.st_ctime_nsec};
+	uint64_t key = key_of(parts, sizeof(parts) / sizeof(parts[0]));
 	unsigned verdict = recorder_verdict(key);
 	*ret_next = NULL;
 	if (verdict) {

@@ -9,9 +9,27 @@
 #include "observe.h"
 #include "sandbox.h"
 
+/*
+ * What each child would find out anew is found here, once: what it calls before exec, and the names
+ * of what it gets.  (Pages of libraries that it reads for that are not even mapped in it yet.)
+ */
+static void before_fork(void)
+{
+	static const uint16_t next[] = {
+		CALL_execve, CALL_execv, CALL_execvp, CALL_open, CALL_close, CALL_dup2};
+	if (!recorder_configured) {
+		return;
+	}
+	for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
+		(void)call_real((enum call)next[i]);
+	}
+	observe_before_fork();
+}
+
 #define FORK(name, parameters, arguments, fallback)                                                \
 	int name parameters                                                                        \
 	{                                                                                          \
+		before_fork();                                                                     \
 		int child = CALL_REAL(name, arguments, (int)(fallback));                           \
 		if (child == 0 && recorder_configured) {                                           \
 			observe_forked();                                                          \

@@ -120,6 +120,34 @@ def test_other_devices_are_not_recorded(journal, work):
     assert {r["kind"] for r in journal.take()} == {"rename"}
 
 
+def test_a_device_may_become_one_of_interest(journal, work):
+    journal.command("devices", str(os.stat("/proc").st_dev))
+    os.mkfifo(work / "go")
+    script = "exec 3> f 4> g; echo >&3; exec 4>&-; read < go; echo x >&3; exec 3>&-"
+    with subprocess.Popen(["bash", "-c", script], cwd=work, env=journal.environment(),
+                          stdin=subprocess.DEVNULL) as shell:
+        with open(work / "go", "w", encoding="ascii") as go:
+            journal.command("devices", str(os.stat(work).st_dev))
+            go.write("\n")
+        assert shell.wait(60) == 0
+    model = journal.model()
+    assert model.told(work / "f")
+    assert not model.hints.get(os.fsencode(work / "g"))
+
+
+def test_the_name_outlives_exec(journal, work):
+    with open(work / "f", "wb") as out:
+        subprocess.run(["bash", "-c", "for ((i = 0; i < 20; i++)); do /bin/true; done; :"],
+                       cwd=work, env=journal.environment(), stdin=subprocess.DEVNULL, stdout=out,
+                       stderr=subprocess.PIPE, timeout=60, check=True)
+    records = journal.take()
+    got = [r for r in records if r["kind"] == "inherit" and r["program"] == "true"]
+    told = {r["pid"] for r in records if r["program"] == "bash" and r.get("path")}
+    assert len(got) == 20
+    assert all(r.get("path") or r["pid"] in told for r in got)
+    assert not all(r.get("path") for r in got)
+
+
 @pytest.mark.parametrize("where", ["missing", "readonly", "foreign", "relative", "empty"])
 def test_unusable_journals_change_nothing(journal, tmp_path, work, where):
     place = {"missing": tmp_path / "no", "readonly": tmp_path / "ro", "foreign": "/tmp",
