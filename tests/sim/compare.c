@@ -92,6 +92,5 @@ static unsigned compare_node(struct span rel, const struct fs_node *s, const str
 
 unsigned sim_compare(void)
 {
-	return compare_node(SPAN(""), sim.s.root, sim.t.root) +
-	       (sim.escapes ? differ(SPAN(""), "something led out of the target") : 0);
+	return compare_node(SPAN(""), sim.s.root, sim.t.root);
 }
