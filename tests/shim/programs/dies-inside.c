@@ -9,7 +9,11 @@
 
 static char *made_up(char *path)
 {
-	memcpy(path + strlen(path) - 6, "MadeUp", 6);
+	static const char made[] = "MadeUp";
+	char *x = strstr(path, "XXXXXX");
+	for (int i = 0; x && made[i]; i++) {
+		x[i] = made[i];
+	}
 	return path;
 }
 
