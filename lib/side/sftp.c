@@ -299,6 +299,7 @@ static void take_version(struct sftp *sftp, struct span body)
 		can->lsetstat |= offers(name, data, "lsetstat@openssh.com", "1");
 		can->statvfs |= offers(name, data, "statvfs@openssh.com", "2");
 		can->limits |= offers(name, data, "limits@openssh.com", "1");
+		can->copy_data |= offers(name, data, "copy-data", "1");
 	}
 	if (reader.bad) {
 		sftp_end(sftp, -EPROTO, "the server's greeting is malformed");

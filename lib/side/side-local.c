@@ -72,7 +72,7 @@ static int fd_of(const struct side_file *file)
 static unsigned local_can(const struct side *side)
 {
 	return SIDE_CAN_INODE | SIDE_CAN_NANOSECONDS | SIDE_CAN_REPLACE | SIDE_CAN_LINK |
-	       SIDE_CAN_SET_LINK | SIDE_CAN_FSYNC | SIDE_CAN_HOLES;
+	       SIDE_CAN_SET_LINK | SIDE_CAN_FSYNC | SIDE_CAN_HOLES | SIDE_CAN_COPY_DATA;
 }
 
 /* --- the root ----------------------------------------------------------------------------- */
@@ -456,16 +456,16 @@ static int local_write(struct side_file *file, uint64_t offset, const void *data
 }
 
 /* copy_file_range() makes a reflink by itself where the file system can. */
-static int local_copy_range(struct side_file *from, struct side_file *to, uint64_t offset,
-	uint64_t size_bytes, struct why *why)
+static int local_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
+	struct side_file *to, uint64_t to_offset, struct why *why)
 {
-	off_t in = (off_t)offset, out = (off_t)offset;
+	off_t in = (off_t)from_offset, out = (off_t)to_offset;
 	uint64_t left = size_bytes;
 	while (left) {
 		size_t step = left < (1U << 30) ? (size_t)left : 1U << 30;
 		ssize_t n = copy_file_range(fd_of(from), &in, fd_of(to), &out, step, 0);
 		if (n == 0) {
-			return -EOPNOTSUPP; /* the source ends here, or lies: reading tells */
+			return -ENODATA; /* the source ends here, or lies: reading tells */
 		}
 		if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS ||
 				     errno == EOPNOTSUPP || errno == EPERM)) {
@@ -477,6 +477,13 @@ static int local_copy_range(struct side_file *from, struct side_file *to, uint64
 		left -= n > 0 ? (uint64_t)n : 0;
 	}
 	return 0;
+}
+
+static int local_copy_range(struct side_file *from, struct side_file *to, uint64_t offset,
+	uint64_t size_bytes, struct why *why)
+{
+	int r = local_copy_data(from, offset, size_bytes, to, offset, why);
+	return r == -ENODATA ? -EOPNOTSUPP : r;
 }
 
 static int set_owner(int fd, const struct side_attr *attr)
@@ -802,6 +809,7 @@ static const struct side_ops local_ops = {
 	.make = local_make,
 	.write = local_write,
 	.copy_range = local_copy_range,
+	.copy_data = local_copy_data,
 	.copy_xattrs = local_copy_xattrs,
 	.copy_xattrs_at = local_copy_xattrs_at,
 	.complete = local_complete,

@@ -32,6 +32,8 @@ struct side_ops {
 	/* NULL where the kind never can; both files are of this kind. */
 	int (*copy_range)(struct side_file *from, struct side_file *to, uint64_t offset,
 		uint64_t size_bytes, struct why *why);
+	int (*copy_data)(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
+		struct side_file *to, uint64_t to_offset, struct why *why);
 	int (*copy_xattrs)(struct side_file *from, struct side_file *to, struct why *why);
 	int (*copy_xattrs_at)(struct side *from, struct span from_rel, struct side *to,
 		struct span to_rel, struct why *why);

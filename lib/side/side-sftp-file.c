@@ -25,6 +25,8 @@
 
 #include "core/cleanup.h"
 
+#define COPY_PIECE_BYTES   (16U * 1024 * 1024) /* of one copy-data */
+#define COPIES_AT_ONCE     4
 #define AHEAD_MAX_BYTES    (2U * 1024 * 1024)
 #define BUFFERED_MAX_BYTES (32U * 1024 * 1024) /* of all files of a side, read ahead */
 
@@ -410,6 +412,47 @@ int sftp_file_write(struct side_file *side_file, uint64_t offset, const void *da
 		}
 	}
 	return file_result(file, file->failure, "write", why);
+}
+
+/* The server does nothing else for this session while it copies a piece. */
+static void start_copy(struct sftp_file *from, uint64_t from_offset, uint64_t len,
+	struct sftp_file *to, uint64_t to_offset, struct sftp_call *call)
+{
+	sftp_start(to->sftp, call, SFTP_EXTENDED, "ssqqsq", SPAN("copy-data"),
+		sftp_handle_span(&from->handle), from_offset, len, sftp_handle_span(&to->handle),
+		to_offset);
+}
+
+int sftp_file_copy_data(struct side_file *side_from, uint64_t from_offset, uint64_t size_bytes,
+	struct side_file *side_to, uint64_t to_offset, struct why *why)
+{
+	struct sftp_file *from = file_of(side_from), *to = file_of(side_to);
+	struct sftp_call calls[COPIES_AT_ONCE] = {0};
+	uint64_t asked = 0;
+	size_t begun = 0, over = 0;
+	int r = 0;
+	if (from->sftp != to->sftp || !sftp_features(to->sftp)->copy_data) {
+		return -EOPNOTSUPP;
+	}
+	while (asked < size_bytes || over < begun) {
+		uint64_t left = size_bytes - asked;
+		uint64_t len = left < COPY_PIECE_BYTES ? left : COPY_PIECE_BYTES;
+		if (r == 0 && len && begun - over < COPIES_AT_ONCE) {
+			start_copy(from, from_offset + asked, len, to, to_offset + asked,
+				&calls[begun++ % COPIES_AT_ONCE]);
+			asked += len;
+			continue;
+		}
+		if (over == begun) {
+			break; /* one has failed, and the others are over */
+		}
+		struct sftp_call *call = &calls[over++ % COPIES_AT_ONCE];
+		int c = sftp_wait(call);
+		r = r ? r : c;
+		sftp_call_finish(call);
+	}
+	r = r == SFTP_UNSUPPORTED || r == SFTP_BAD_MESSAGE ? -EOPNOTSUPP : r;
+	return file_result(to, r == SFTP_EOF ? -ENODATA : r, "copy within", why);
 }
 
 /* Whose it shall be, as far as the account can: root anybody's, others only of another group. */

@@ -56,7 +56,8 @@ static unsigned can_of(const struct sftp_features *features)
 	return (features->posix_rename ? SIDE_CAN_REPLACE : 0) |
 	       (features->hardlink ? SIDE_CAN_LINK : 0) |
 	       (features->lsetstat ? SIDE_CAN_SET_LINK : 0) |
-	       (features->fsync ? SIDE_CAN_FSYNC : 0);
+	       (features->fsync ? SIDE_CAN_FSYNC : 0) |
+	       (features->copy_data ? SIDE_CAN_COPY_DATA : 0);
 }
 
 static int open_session(struct sftp_side *s, struct why *why)
@@ -796,6 +797,7 @@ static const struct side_ops sftp_ops = {
 	.file_attr = sftp_file_attr,
 	.make = sftp_file_make,
 	.write = sftp_file_write,
+	.copy_data = sftp_file_copy_data,
 	.complete = sftp_file_complete,
 	.close = sftp_file_close,
 	.mkdir = side_sftp_mkdir,

@@ -70,6 +70,8 @@ int sftp_file_attr(struct side_file *file, struct side_attr *ret, struct why *wh
 int sftp_file_make(struct side *side, struct span rel, struct side_file **ret, struct why *why);
 int sftp_file_write(struct side_file *file, uint64_t offset, const void *data, size_t size_bytes,
 	struct why *why);
+int sftp_file_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
+	struct side_file *to, uint64_t to_offset, struct why *why);
 int sftp_file_complete(
 	struct side_file *file, const struct side_attr *attr, bool sync, struct why *why);
 void sftp_file_close(struct side_file *file);

@@ -212,6 +212,15 @@ int side_copy_range(struct side_file *from, struct side_file *to, uint64_t offse
 	return ops->copy_range(from, to, offset, size_bytes, why);
 }
 
+int side_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
+	struct side_file *to, uint64_t to_offset, struct why *why)
+{
+	if (from->side != to->side) {
+		return -EOPNOTSUPP;
+	}
+	return from->side->ops->copy_data(from, from_offset, size_bytes, to, to_offset, why);
+}
+
 int side_copy_xattrs(struct side_file *from, struct side_file *to, struct why *why)
 {
 	const struct side_ops *ops = from->side->ops;

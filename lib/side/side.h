@@ -53,7 +53,8 @@ enum side_can {
 	SIDE_CAN_LINK = 1 << 3,
 	SIDE_CAN_SET_LINK = 1 << 4, /* times of a symlink itself */
 	SIDE_CAN_FSYNC = 1 << 5,
-	SIDE_CAN_HOLES = 1 << 6, /* side_next_data() knows holes */
+	SIDE_CAN_HOLES = 1 << 6,     /* side_next_data() knows holes */
+	SIDE_CAN_COPY_DATA = 1 << 7, /* side_copy_data() may work */
 };
 
 struct side_options {
@@ -127,6 +128,15 @@ int side_write(struct side_file *file, uint64_t offset, const void *data, size_t
 /* Both local: in the kernel (reflink, copy_file_range) where it can; else -EOPNOTSUPP. */
 int side_copy_range(struct side_file *from, struct side_file *to, uint64_t offset,
 	uint64_t size_bytes, struct why *why);
+/*
+ * From one open file of a side to another (another name) of the same side, without the bytes coming
+ * here: copy-data on SFTP, the kernel locally.  What side_write() wrote before stands before it.
+ * Returns when it is done: 0; -EOPNOTSUPP where this side, or these two files, cannot: then read
+ * and write; -ENODATA where `from` ends earlier.  A server may not say so (OpenSSH 9.2 does not):
+ * look at the size of `from` afterwards.
+ */
+int side_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
+	struct side_file *to, uint64_t to_offset, struct why *why);
 /* Both local: xattrs and ACLs, ignoring what the file system does not know; else -EOPNOTSUPP.
  * Before side_complete(), which sets the mode. */
 int side_copy_xattrs(struct side_file *from, struct side_file *to, struct why *why);

@@ -143,6 +143,12 @@ static void run(struct world *w, void (*steps)(struct world *))
 		}                                                                                  \
 	} while (0)
 
+static void new_side(struct world *w)
+{
+	side_destroy(w->side);
+	open_side(w);
+}
+
 static void put(struct side *side, struct span rel, const void *data, size_t len)
 {
 	struct side_file *file;
@@ -290,6 +296,49 @@ static void holes(struct world *w)
 	}
 	bad(-ENXIO, side_next_data(file, 64 << 20, &begin, &end, why));
 	side_close(file);
+}
+
+/* The old version's blocks, and new ones between them, as a delta would place them. */
+static void copying_within(struct world *w)
+{
+	enum { SIZE = 40 << 20, CUT = 17 << 20 };
+	struct side_file *from, *to;
+	struct side_attr attr;
+	CLEANUP(free_p) char *data = pattern(SIZE);
+	put(w->side, S("old"), data, SIZE);
+	good(side_open(w->side, S("old"), &from, &attr, why));
+	assert_true(side_can(w->side) & SIDE_CAN_COPY_DATA);
+	good(side_make(w->side, S("new"), &to, why));
+	good(side_copy_data(from, 0, CUT, to, 0, why));
+	good(side_write(to, CUT, "between", 7, why));
+	good(side_copy_data(from, CUT, SIZE - CUT, to, CUT + 7, why));
+	good(side_copy_data(from, 5, 0, to, 0, why));
+	if (w->kind == LOCAL) { /* OpenSSH's server says nothing */
+		bad(-ENODATA, side_copy_data(from, SIZE, 2, to, SIZE + 7, why));
+	}
+	side_close(from);
+	attr.size_bytes = SIZE + 7;
+	good(side_complete(to, &attr, false, why));
+	CLEANUP(free_p) char *whole = malloc(SIZE + 7);
+	memcpy(whole, data, CUT);
+	memcpy(whole + CUT, "between", 7);
+	memcpy(whole + CUT + 7, data + CUT, SIZE - CUT);
+	assert_content(w->side, S("new"), whole, SIZE + 7);
+}
+
+static void copying_within_refused(struct world *w)
+{
+	struct side_file *from, *to;
+	struct side_attr attr;
+	use_server(w, "/usr/lib/openssh/sftp-server -P copy-data");
+	new_side(w);
+	put(w->side, S("old"), "12345", 5);
+	good(side_open(w->side, S("old"), &from, &attr, why));
+	assert_false(side_can(w->side) & SIDE_CAN_COPY_DATA);
+	good(side_make(w->side, S("new"), &to, why));
+	bad(-EOPNOTSUPP, side_copy_data(from, 0, 5, to, 0, why));
+	side_close(from);
+	side_close(to);
 }
 
 static void reading_anywhere(struct world *w)
@@ -546,12 +595,6 @@ static void root_missing(struct world *w)
 
 /* --- servers and keys that are wrong ------------------------------------------------------- */
 
-static void new_side(struct world *w)
-{
-	side_destroy(w->side);
-	open_side(w);
-}
-
 /* The connection is refused with this error, and the words name what helps. */
 static void refused(struct world *w, int error, const char *words)
 {
@@ -738,6 +781,8 @@ static const struct {
 	{"deep paths", deep_paths, ON_ALL},
 	{"sizes", sizes, ON_ALL},
 	{"holes", holes, ON_ALL},
+	{"copying within", copying_within, ON_ALL},
+	{"copying within refused", copying_within_refused, ON_SERVER},
 	{"reading anywhere", reading_anywhere, ON_ALL},
 	{"attributes", attributes, ON_ALL},
 	{"names", names, ON_ALL},
