@@ -45,6 +45,7 @@ class Sshd:
         self.identity = f"{here}/user_key"
         self.known_hosts = f"{here}/known_hosts"
         self.port = 0
+        self.front = 0  # where it is reached by way of a relay
         self._environment = environment
         self._sftp_server = sftp_server or SFTP_SERVER
         self._process = None
@@ -55,7 +56,7 @@ class Sshd:
         self._make_keys()
 
     def url(self, path):
-        port = self.relay.port if self.relay else self.port
+        port = self.front or (self.relay.port if self.relay else self.port)
         return f"sftp://{self.user}@127.0.0.1:{port}{path}"
 
     def start(self):
@@ -138,6 +139,13 @@ class Sshd:
             with open(self.known_hosts, "w", encoding="ascii") as file:
                 for port in [self.port, *([self.relay.port] if self.relay else [])]:
                     file.write(f"[127.0.0.1]:{port} {kind} {key}\n")
+
+    def stand_behind(self, port):
+        """From now on its address is this port, which leads here."""
+        self.front = port
+        with open(self.known_hosts, "a", encoding="ascii") as hosts, \
+                open(f"{self.here}/host_key.pub", encoding="ascii") as key:
+            hosts.write(f"[127.0.0.1]:{port} {' '.join(key.read().split()[:2])}\n")
 
     def _launch(self, port):
         config = f"{self.here}/config"

@@ -12,6 +12,7 @@ import tempfile
 
 from . import process
 from .compare import differences, snapshot
+from .longlink import LongLink
 from .sshd import Sshd
 
 BUILD = os.environ.get("MIRROR_BUILD") or os.path.join(
@@ -29,12 +30,14 @@ DEFAULTS = {
 
 class World:
     """
-    target, source: "local" or "sftp".  config: keys of mirror.yaml that differ from DEFAULTS.
+    target, source: "local" or "sftp"; round_trip_ms: of the link between them.  config: keys of
+    mirror.yaml that differ from DEFAULTS.
     The world is not started before start() or `with`.
     """
 
     def __init__(self, *, source="local", target="sftp", transport="libssh2", copiers=2,
-                 config=None, exclude=None, sftp_server=None, sshd_options="", relay=False):
+                 config=None, exclude=None, sftp_server=None, sshd_options="", relay=False,
+                 round_trip_ms=0):
         self.directory = tempfile.mkdtemp(prefix="tm-")
         self.failed = False
         self.killed = False  # then temporary names may be left for a while
@@ -49,6 +52,10 @@ class World:
         if "sftp" in (source, target):
             self.sshd = Sshd(self._path("ssh"), self.environment, sftp_server, sshd_options,
                              relay).start()
+        self.long_link = None
+        if round_trip_ms:
+            self.long_link = LongLink(BUILD, self.sshd.port, round_trip_ms, self.environment)
+            self.sshd.stand_behind(self.long_link.port)
         self.config = {**DEFAULTS, **(config or {})}
         self.config.setdefault("mirror", self.mirror)
         self.config.setdefault("journal", [self._path("journal")])
@@ -224,6 +231,8 @@ class World:
         finally:
             if self.sshd:
                 self.sshd.stop()
+            if self.long_link:
+                self.long_link.stop()
             left = process.end_all(self.directory)
             self.before_removal()
             if not (self.failed and os.environ.get("MIRROR_TEST_KEEP") == "true"):
