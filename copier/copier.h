@@ -42,6 +42,7 @@ struct copier {
 	struct pair *pairs;
 	size_t pair_count;
 	struct task_pool *orders, *bulk, *house; /* house: settling, purging, probing */
+	struct task_pool *hands;                 /* of bulk.c */
 	struct slots orders_slots, bulk_slots;
 	struct broker_consumer *orders_consumer, *bulk_consumer;
 	struct errand *done, **done_end; /* to be settled, oldest first */

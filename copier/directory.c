@@ -2,7 +2,8 @@
 /*
  * Directories.  A deep order lists both sides and asks for a change of every entry that differs;
  * sub-directories are asked for deep, so the walk spreads over all copiers, and each entry is
- * then looked at by its own order: nothing is removed or trusted on the word of a listing.  An
+ * then looked at by its own order: nothing is removed or trusted on the word of a listing (files
+ * that a bulk pass finds missing are copied at once, see bulk.c).  An
  * order that is not deep and asks for removals (DELETE) does the same with this one directory.
  *
  * mode and mtime are set at the end; whatever is made below later asks for this directory again.
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bulk.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/path.h"
@@ -48,6 +50,8 @@ static bool goes_deep(const struct job *job)
 {
 	return (job->order->facts & CHANGE_DEEP) || job->detached;
 }
+
+#define ENTRY_OURS 1 /* to be copied here and now */
 
 /* One name of a deep directory; s or t is NULL where that side lacks it. */
 static int deep_entry(
@@ -86,6 +90,9 @@ static int deep_entry(
 		job->work.unchanged++;
 		return 0;
 	}
+	if (s && bulk_may_copy(job, s, t)) {
+		return ENTRY_OURS;
+	}
 	return job_follow(
 		job, buf_span(&rel), (is_directory ? CHANGE_DEEP : 0) | job_inherited(job), 0);
 }
@@ -96,12 +103,16 @@ static int span_order(struct span a, struct span b)
 	return r ? r : (a.len > b.len) - (a.len < b.len);
 }
 
-/* Both lists are sorted: one pass over the union of names. */
-static int deep_lists(struct job *job, const struct side_list *s, const struct side_list *t)
+/*
+ * Both lists are sorted: one pass over the union of names.  ours has room for all of s; those to be
+ * copied here are put into it.
+ */
+static int deep_lists(struct job *job, const struct side_list *s, const struct side_list *t,
+	size_t *ours, size_t *ret_count)
 {
 	size_t i = 0, k = 0;
 	int r = 0;
-	while (r == 0 && (i < s->count || k < t->count)) {
+	while (r >= 0 && (i < s->count || k < t->count)) {
 		int order = i == s->count   ? 1
 			    : k == t->count ? -1
 					    : span_order(s->entries[i].name, t->entries[k].name);
@@ -109,8 +120,26 @@ static int deep_lists(struct job *job, const struct side_list *s, const struct s
 		const struct side_entry *there = order >= 0 ? &t->entries[k++] : NULL;
 		r = deep_entry(job, here ? here->name : there->name, here ? &here->attr : NULL,
 			there ? &there->attr : NULL);
+		if (r == ENTRY_OURS) {
+			ours[(*ret_count)++] = (size_t)(here - s->entries);
+		}
 	}
-	return r;
+	return r < 0 ? r : 0;
+}
+
+/* What others are to do is told first, so that they begin. */
+static int deep_work(struct job *job, const struct side_list *s, const struct side_list *t)
+{
+	size_t count = 0;
+	CLEANUP(free_p) size_t *ours = malloc((s->count ? s->count : 1) * sizeof(*ours));
+	if (!ours) {
+		return -ENOMEM;
+	}
+	int r = deep_lists(job, s, t, ours, &count);
+	if (r == 0 && count) {
+		r = job_publish(job);
+	}
+	return r == 0 && count ? bulk_copy(job, s, ours, count) : r;
 }
 
 static int deep(struct job *job)
@@ -124,7 +153,7 @@ static int deep(struct job *job)
 	if (r == 0) {
 		r = side_list(job->pair->target, job->rel, &t, &job->why);
 	}
-	return r < 0 ? r : deep_lists(job, &s, &t);
+	return r < 0 ? r : deep_work(job, &s, &t);
 }
 
 static int make_directory(struct job *job, const struct side_attr *s)

@@ -103,6 +103,7 @@ static void job_begin(struct errand *errand, bool again)
 		.follow_room = before.follow_room,
 		.touched = before.touched,
 		.touched_count = before.touched_count,
+		.hands = errand->copier->hands,
 		.publish = settle_publish,
 		.publish_arg = errand->copier,
 		.idle = slot_give,

@@ -217,14 +217,14 @@ static int give_name(
 {
 	struct side *target = job->pair->target;
 	struct why ignored;
-	int r = exclusive ? side_link(target, temporary, to, &job->why)
-			  : side_rename(target, temporary, to, &job->why);
+	int (*const rename)(struct side *, struct span, struct span, struct why *) =
+		exclusive ? side_rename_new : side_rename;
+	int r = rename(target, temporary, to, &job->why);
 	if (r == -EACCES && parent_opened(job, to)) { /* closed again by its own order */
-		r = exclusive ? side_link(target, temporary, to, &job->why)
-			      : side_rename(target, temporary, to, &job->why);
+		r = rename(target, temporary, to, &job->why);
 	}
 	*ret_made = r == 0;
-	if (exclusive || r < 0) {
+	if (r < 0) {
 		side_unlink(target, temporary, &ignored);
 	}
 	return exclusive && r == -EEXIST ? 0 : r;

@@ -60,6 +60,42 @@ static int follow_add(struct job *job, struct change *change, uint64_t pause_ns)
 	return job->follow_count >= FOLLOW_BATCH ? job_publish(job) : 0;
 }
 
+static void work_add(struct receipt_work *to, const struct receipt_work *from)
+{
+	to->files += from->files;
+	to->directories += from->directories;
+	to->links += from->links;
+	to->renames += from->renames;
+	to->removals += from->removals;
+	to->bytes += from->bytes;
+	to->bytes_saved += from->bytes_saved;
+	to->unchanged += from->unchanged;
+	to->skipped += from->skipped;
+}
+
+int job_take(struct job *job, struct job *other)
+{
+	size_t count = job->follow_count + other->follow_count;
+	if (count > job->follow_room) {
+		struct follow *follows = realloc(job->follows, count * sizeof(*follows));
+		if (!follows) {
+			job_finish(other);
+			return -ENOMEM;
+		}
+		job->follows = follows;
+		job->follow_room = count;
+	}
+	for (size_t i = 0; i < other->follow_count; i++) {
+		job->follows[job->follow_count++] = other->follows[i];
+	}
+	other->follow_count = 0;
+	work_add(&job->work, &other->work);
+	job->blocked = job->blocked || other->blocked;
+	job->live = job->live || other->live;
+	job_finish(other);
+	return 0;
+}
+
 static struct ident job_ident(struct job *job)
 {
 	job->pair->self.number++;

@@ -16,6 +16,7 @@
 #include "core/why.h"
 #include "flow/change.h"
 #include "flow/config.h"
+#include "flow/task.h"
 #include "side/side.h"
 
 /* A tree and its two sides, shared by all jobs of a copier. */
@@ -58,6 +59,7 @@ struct job {
 	size_t follow_count, follow_room;
 	char **touched; /* target directories (rel) whose entries changed */
 	size_t touched_count;
+	struct task_pool *hands; /* for bulk.c; NULL: every file gets an order of its own */
 	job_publish_fn publish;
 	void *publish_arg;
 	void (*idle)(void *arg); /* from now on this job only waits; may be NULL */
@@ -82,6 +84,11 @@ int job_follow_written(struct job *job, struct span rel);
 int job_follow_group(struct job *job, struct span rel, struct change_group group);
 /* The order itself again, with these facts too; without a pause it must be quiet again first. */
 int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t pause_ns);
+/*
+ * Takes over what the other job did and asks for, except what it touched, and finishes it.
+ * Returns 0, or -ENOMEM: what it asks for is lost, the order has to be carried out again.
+ */
+int job_take(struct job *job, struct job *other);
 /* Publishes now what was asked for so far. */
 int job_publish(struct job *job);
 

@@ -11,6 +11,7 @@
  *     entry.c      gone, symlinks          directory.c  directories, deep
  *     file.c       regular files           links.c      files with several names
  *     gone.c       detaching               purge.c      deleting what was detached
+ *     bulk.c       many new files of one directory
  *   job.c        what one order found and did
  */
 #include "copier.h"
@@ -26,6 +27,7 @@
 
 #define STACK_BYTES      (256 * 1024)
 #define WAITING_PER_SLOT 8
+#define HANDS_PER_SLOT   4
 #define DRAIN_NS         (50 * CLOCK_MS)
 #define PROBE_NS         (5 * CLOCK_S)
 
@@ -163,6 +165,9 @@ static int open_pools(struct copier *copier, unsigned live, unsigned bulk)
 	}
 	if (r == 0) {
 		r = task_pool_create(loop, 3, STACK_BYTES, &copier->house);
+	}
+	if (r == 0) {
+		r = task_pool_create(loop, live * HANDS_PER_SLOT, STACK_BYTES, &copier->hands);
 	}
 	return r;
 }

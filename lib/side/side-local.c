@@ -709,6 +709,31 @@ static int local_rename(struct side *side, struct span from, struct span to, str
 	return 0;
 }
 
+/* Where the file system knows no RENAME_NOREPLACE: as SFTP servers do it. */
+static int rename_by_link(const struct place *old, const struct place *new)
+{
+	if (linkat(old->dir, old->name, new->dir, new->name, 0) < 0) {
+		return -errno;
+	}
+	(void)unlinkat(old->dir, old->name, 0);
+	return 0;
+}
+
+static int local_rename_new(struct side *side, struct span from, struct span to, struct why *why)
+{
+	CLEANUP(place_finish) struct place old = PLACE_NONE;
+	CLEANUP(place_finish) struct place new = PLACE_NONE;
+	int r = local_place(side, from, &old, why);
+	r = r < 0 ? r : local_place(side, to, &new, why);
+	if (r < 0) {
+		return r;
+	}
+	if (renameat2(old.dir, old.name, new.dir, new.name, RENAME_NOREPLACE) < 0) {
+		r = errno == EINVAL || errno == ENOSYS ? rename_by_link(&old, &new) : -errno;
+	}
+	return r < 0 ? side_error(why, r, "rename to", to) : 0;
+}
+
 static int local_link(struct side *side, struct span from, struct span to, struct why *why)
 {
 	CLEANUP(place_finish) struct place old = PLACE_NONE;
@@ -818,6 +843,7 @@ static const struct side_ops local_ops = {
 	.rmdir = local_rmdir,
 	.unlink = local_unlink,
 	.rename = local_rename,
+	.rename_new = local_rename_new,
 	.link = local_link,
 	.symlink = local_symlink,
 	.readlink = local_readlink,

@@ -45,6 +45,7 @@ struct side_ops {
 	int (*rmdir)(struct side *side, struct span rel, struct why *why);
 	int (*unlink)(struct side *side, struct span rel, struct why *why);
 	int (*rename)(struct side *side, struct span from, struct span to, struct why *why);
+	int (*rename_new)(struct side *side, struct span from, struct span to, struct why *why);
 	int (*link)(struct side *side, struct span from, struct span to, struct why *why);
 	int (*symlink)(struct side *side, struct span text, struct span rel, struct why *why);
 	int (*readlink)(

@@ -732,6 +732,26 @@ static int side_sftp_rename(struct side *side, struct span from, struct span to,
 	return visit_result(&visit, r, "rename to", buf_span(&visit.second), why);
 }
 
+/* Version 3's own RENAME; a server that knows hard links carries it out by link and unlink. */
+static int side_sftp_rename_new(
+	struct side *side, struct span from, struct span to, struct why *why)
+{
+	CLEANUP(visit_finish) struct visit visit = VISIT_NONE;
+	int r = visit_begin_two(side, from, to, &visit, why);
+	if (r < 0) {
+		return r;
+	}
+	CLEANUP(sftp_call_finish) struct sftp_call call = SFTP_CALL;
+	if (!sftp_features(visit.sftp)->hardlink) {
+		r = -EOPNOTSUPP;
+	} else {
+		sftp_start(visit.sftp, &call, SFTP_RENAME, "ss", buf_span(&visit.path),
+			buf_span(&visit.second));
+		r = exists_already(&visit, sftp_wait(&call), buf_span(&visit.second));
+	}
+	return visit_result(&visit, r, "rename to", buf_span(&visit.second), why);
+}
+
 static int side_sftp_link(struct side *side, struct span from, struct span to, struct why *why)
 {
 	CLEANUP(visit_finish) struct visit visit = VISIT_NONE;
@@ -804,6 +824,7 @@ static const struct side_ops sftp_ops = {
 	.rmdir = side_sftp_rmdir,
 	.unlink = side_sftp_unlink,
 	.rename = side_sftp_rename,
+	.rename_new = side_sftp_rename_new,
 	.link = side_sftp_link,
 	.symlink = side_sftp_symlink,
 	.readlink = side_sftp_readlink,

@@ -271,6 +271,11 @@ int side_rename(struct side *side, struct span from, struct span to, struct why 
 	return side->ops->rename(side, from, to, why);
 }
 
+int side_rename_new(struct side *side, struct span from, struct span to, struct why *why)
+{
+	return side->ops->rename_new(side, from, to, why);
+}
+
 int side_link(struct side *side, struct span from, struct span to, struct why *why)
 {
 	return side->ops->link(side, from, to, why);

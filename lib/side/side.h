@@ -159,6 +159,8 @@ int side_rmdir(struct side *side, struct span rel, struct why *why);
 int side_unlink(struct side *side, struct span rel, struct why *why);
 /* Replaces `to` atomically where SIDE_CAN_REPLACE. */
 int side_rename(struct side *side, struct span from, struct span to, struct why *why);
+/* -EEXIST where `to` is taken.  Needs SIDE_CAN_LINK; else -EOPNOTSUPP.  Of files only. */
+int side_rename_new(struct side *side, struct span from, struct span to, struct why *why);
 int side_link(struct side *side, struct span from, struct span to, struct why *why);
 int side_symlink(struct side *side, struct span text, struct span rel, struct why *why);
 /* Heap copy, the caller frees. */

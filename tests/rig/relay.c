@@ -197,12 +197,12 @@ static int round_all(void)
 	for (struct end *end = ends; end; end = end->next) {
 		take_in(end);
 		give_out(end, now);
-		if (end->head && !end->write_blocked && end->head->due_ns < next) {
-			next = end->head->due_ns;
-		}
 	}
 	for (struct end *end = ends; end; end = end->next) {
 		watch(end, EPOLL_CTL_MOD);
+		if (end->head && !end->write_blocked && end->head->due_ns < next) {
+			next = end->head->due_ns;
+		}
 	}
 	sweep();
 	now = now_ns();

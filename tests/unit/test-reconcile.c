@@ -96,10 +96,23 @@ static void hint_pair(
 	(op == CHANGE_LINK ? change_add_link : change_add_pair)(change, buf_span(&a), buf_span(&b));
 }
 
+static const char *race; /* a file of T that appears when next something is told */
+
+static void race_now(void)
+{
+	FILE *file = race ? fopen(at("t", race), "w") : NULL;
+	if (file) {
+		(void)fputs("newer", file);
+		(void)fclose(file);
+		race = NULL;
+	}
+}
+
 static int collect(void *arg, struct follow *follows, size_t count, struct why *why)
 {
 	(void)arg;
 	(void)why;
+	race_now();
 	for (size_t i = 0; i < count; i++) {
 		queue_add(follows[i].change);
 	}
@@ -112,6 +125,7 @@ static void work(void *arg)
 		.order = w.order,
 		.again = w.again,
 		.detached = w.again,
+		.hands = w.pool,
 		.publish = collect};
 	(void)arg;
 	config_tree(&w.config, w.order->path, &job.rel);
@@ -290,7 +304,7 @@ static int set_up(void **state)
 		serve_sftp();
 	}
 	assert_int_equal(loop_create(&w.loop), 0);
-	assert_int_equal(task_pool_create(w.loop, 4, 256 * 1024, &w.pool), 0);
+	assert_int_equal(task_pool_create(w.loop, 16, 256 * 1024, &w.pool), 0);
 	assert_int_equal(pair_open(&w.pair, w.loop, &w.config, &w.tree, &w.why), 0);
 	hint(CHANGE_LOOK, "", CHANGE_DEEP);
 	return 0;
@@ -1034,6 +1048,63 @@ static void large_copies_let_the_loop_turn(void **state)
 	assert_mirrored();
 }
 
+/*
+ * The tree, the directory, and what touching them asks for; not an order for each file.  Only what
+ * is young, has another name or stands there already gets its own.
+ */
+static void a_bulk_pass_copies_with_the_directory(void **state)
+{
+	enum { FILES = 200 };
+	char name[32];
+	unsigned orders = 0;
+	(void)state;
+	mirror_all();
+	mkdir(at("s", "d"), 0700);
+	for (unsigned i = 0; i < FILES; i++) {
+		(void)snprintf(name, sizeof(name), "d/%u", i);
+		put(name, i % 7 ? name : "");
+		chmod(at("s", name), 0400 | (i & 077));
+		set_mtime("s", name, 1500000000 + i);
+	}
+	put("d/young", "1");
+	put("d/linked", "2");
+	set_mtime("s", "d/linked", 1500000000);
+	assert_int_equal(link(at("s", "d/linked"), at("s", "d/other")), 0);
+	set_mtime("s", "d", 1400000000);
+	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_BULK | CHANGE_SOON);
+	uint64_t files = 0;
+	for (; w.count; orders++) {
+		assert_int_equal(carry_out(0), 0);
+		files += w.work.files;
+	}
+	assert_mirrored();
+	assert_int_equal(files, FILES + 2);
+	assert_in_range(orders, 5, 12);
+}
+
+/* What another order has put there since the target was listed stays until its own order looks. */
+static void a_bulk_pass_replaces_nothing(void **state)
+{
+	char text[32] = "";
+	(void)state;
+	mirror_all();
+	mkdir(at("s", "d"), 0700);
+	mkdir(at("s", "d/sub"), 0700); /* is told before files are copied: then the race happens */
+	put("d/f", "of the source");
+	set_mtime("s", "d/f", 1500000000);
+	hint(CHANGE_LOOK, "d", CHANGE_DEEP | CHANGE_BULK);
+	race = "d/f";
+	assert_int_equal(carry_out(0), 0);
+	assert_null(race);
+	FILE *file = fopen(at("t", "d/f"), "r");
+	assert_non_null(file);
+	assert_non_null(fgets(text, sizeof(text), file));
+	(void)fclose(file);
+	assert_string_equal(text, "newer");
+	carry_out_all();
+	assert_mirrored();
+}
+
 /* ---- anything goes -------------------------------------------------------------------------- */
 
 static uint32_t seed_state;
@@ -1159,7 +1230,7 @@ static void random_sparse(const char *p)
 static void random_change(void)
 {
 	const char *p = some_path(), *q = some_path();
-	switch (roll(16)) {
+	switch (roll(17)) {
 	case 12:
 	case 13:
 		random_chmod(p);
@@ -1208,8 +1279,11 @@ static void random_change(void)
 			hint(CHANGE_SYMLINK, p, 0);
 		}
 		break;
-	default:
+	case 11:
 		random_exchange(p, q);
+		break;
+	default:
+		hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_BULK | (roll(2) ? CHANGE_DELETE : 0));
 	}
 }
 
@@ -1270,6 +1344,8 @@ int main(int argc, char **argv)
 		CASE(a_new_directory_is_not_the_old_one),
 		CASE(an_entry_goes_although_its_directory_came_back),
 		CASE(what_was_detached_along_comes_back),
+		CASE(a_bulk_pass_copies_with_the_directory),
+		CASE(a_bulk_pass_replaces_nothing),
 		CASE(names_that_a_rename_carries_off_are_removed),
 		CASE(names_of_a_copier_that_died_are_removed),
 		CASE(a_linked_name_is_another_file),

@@ -435,6 +435,22 @@ static void names(struct world *w)
 	good(side_rmdir(w->side, S("e"), why));
 }
 
+static void new_names_replace_nothing(struct world *w)
+{
+	struct side_attr attr;
+	put(w->side, S("a"), "1", 1);
+	put(w->side, S("b"), "2", 1);
+	good(side_mkdir(w->side, S("d"), 0755, why));
+	bad(-EEXIST, side_rename_new(w->side, S("a"), S("b"), why));
+	bad(-EEXIST, side_rename_new(w->side, S("a"), S("d"), why));
+	bad(-ENOENT, side_rename_new(w->side, S("a"), S("none/c"), why));
+	assert_content(w->side, S("b"), "2", 1);
+	good(side_rename_new(w->side, S("a"), S("c"), why));
+	assert_content(w->side, S("c"), "1", 1);
+	bad(-ENOENT, side_lstat(w->side, S("a"), &attr, why));
+	bad(-ENOENT, side_rename_new(w->side, S("a"), S("e"), why));
+}
+
 static void symlinks(struct world *w)
 {
 	char *text;
@@ -786,6 +802,7 @@ static const struct {
 	{"reading anywhere", reading_anywhere, ON_ALL},
 	{"attributes", attributes, ON_ALL},
 	{"names", names, ON_ALL},
+	{"new names replace nothing", new_names_replace_nothing, ON_ALL},
 	{"symlinks", symlinks, ON_ALL},
 	{"special files", special_files, ON_ALL},
 	{"big directory", big_directory, ON_ALL},
