@@ -98,9 +98,19 @@ const struct config_row config_rows[] = {
 	{"copier", "in_flight", CONFIG_COUNT, AT(copier.in_flight), .fallback = "128", .min = 1,
 		.max = 4096, .expected = "a number from 1 to 4096",
 		.help = "Orders that one copier carries out at once."},
-	{"copier", "window", CONFIG_SIZE, AT(copier.window_bytes), .fallback = "16MiB",
+	{"copier", "connections", CONFIG_COUNT, AT(copier.connections), .fallback = "16", .min = 1,
+		.max = 64, .expected = "a number from 1 to 64",
+		.help = "Connections that one copier makes to a target at most: one for "
+			"all there is, more while a file larger than split_size is held up by the "
+			"2 MiB that a server takes in one round trip. They are closed when they "
+			"have not been needed for a minute."},
+	{"copier", "split_size", CONFIG_SIZE, AT(copier.split_bytes), .fallback = "8MiB",
+		.min = MIB, .max = 1024 * GIB, .expected = "a size from 1MiB to 1TiB",
+		.help = "What a file has beyond this size may go over several connections."},
+	{"copier", "window", CONFIG_SIZE, AT(copier.window_bytes), .fallback = "32MiB",
 		.min = 64 * KIB, .max = 4 * GIB, .expected = "a size from 64KiB to 4GiB",
-		.help = "Content that one copier has in flight at most."},
+		.help = "Content of a large file that one copier has in flight at most, "
+			"over all its connections, 2 MiB on each."},
 	{"copier", "fsync", CONFIG_FLAG, AT(copier.fsync), .fallback = "false",
 		.expected = "true or false",
 		.help = "Whether files are flushed to disk at the target before they get "

@@ -69,6 +69,8 @@ struct config {
 		char *ssh_command;     /* transport ssh: the program, default "ssh" */
 		uint64_t in_flight;    /* orders carried out at once by one copier */
 		uint64_t window_bytes; /* content in flight of one copier */
+		uint64_t connections;  /* of one copier, for large files */
+		uint64_t split_bytes;  /* what a file has beyond goes over several of them */
 		bool fsync;            /* fsync@openssh.com before each rename */
 		bool allow_non_atomic; /* accept servers without posix-rename@openssh.com */
 	} copier;

@@ -77,7 +77,7 @@ struct sftp {
 	size_t sent; /* of sending */
 	bool flush_is_due;
 	uint64_t bytes_out, bytes_in;
-	uint64_t heard_ns;
+	uint64_t heard_ns, round_trip_ns;
 	struct loop_timer stall;
 };
 
@@ -249,6 +249,21 @@ bool sftp_is_old(const struct sftp *sftp)
 {
 	uint64_t limit = sftp->stream ? sftp->stream->age_limit_bytes : 0;
 	return limit && (sftp->bytes_out > limit || sftp->bytes_in > limit);
+}
+
+uint64_t sftp_content_used(const struct sftp *sftp)
+{
+	return sftp->content.used;
+}
+
+void sftp_limit_content(struct sftp *sftp, uint64_t bytes)
+{
+	sftp->content.limit = bytes;
+}
+
+uint64_t sftp_round_trip_ns(const struct sftp *sftp)
+{
+	return sftp->round_trip_ns;
 }
 
 const char *sftp_why(const struct sftp *sftp)
@@ -699,7 +714,7 @@ int sftp_write(struct sftp *sftp, const struct sftp_handle *handle, uint64_t off
 
 static int say_hello(struct sftp *sftp)
 {
-	uint64_t deadline = clock_now() + HELLO_NS;
+	const uint64_t begun = clock_now(), deadline = begun + HELLO_NS;
 	packet_done(sftp, sftp_packet_begin(&sftp->filling, SFTP_INIT, 3));
 	while (sftp->stream && !sftp->hello) {
 		if (clock_now() >= deadline) {
@@ -709,6 +724,7 @@ static int say_hello(struct sftp *sftp)
 			task_wait_until(deadline);
 		}
 	}
+	sftp->round_trip_ns = clock_now() - begun;
 	return sftp->error;
 }
 
@@ -722,8 +738,10 @@ static int learn_limits(struct sftp *sftp)
 	struct sftp_reader reader;
 	struct sftp_features *can = &sftp->features;
 	CLEANUP(sftp_call_finish) struct sftp_call call = SFTP_CALL;
+	const uint64_t begun = clock_now();
 	sftp_start(sftp, &call, SFTP_EXTENDED, "s", SPAN("limits@openssh.com"));
 	int r = sftp_wait_for(&call, SFTP_EXTENDED_REPLY, &reader);
+	sftp->round_trip_ns = clock_now() - begun; /* the greeting's has the server's start in it */
 	if (r) {
 		return r < 0 ? r : 0; /* offered and then refused: the defaults stay */
 	}

@@ -44,6 +44,11 @@ void sftp_end(struct sftp *sftp, int error, const char *words);
 bool sftp_is_up(const struct sftp *sftp);
 /* So much went through that a fresh session is better (stream.h: age_limit_bytes). */
 bool sftp_is_old(const struct sftp *sftp);
+/* Content in flight, or waiting for its turn. */
+uint64_t sftp_content_used(const struct sftp *sftp);
+void sftp_limit_content(struct sftp *sftp, uint64_t bytes);
+/* Of one small request, as it was at the beginning. */
+uint64_t sftp_round_trip_ns(const struct sftp *sftp);
 const char *sftp_why(const struct sftp *sftp);
 const struct sftp_features *sftp_features(const struct sftp *sftp);
 

@@ -4,7 +4,7 @@
  *
  * Writing: each WRITE has its callback; the first failure sticks to the file.  side_complete()
  * sends FSETSTAT and CLOSE right behind the WRITEs and then waits for all of them, so a small
- * file costs one round trip after its OPEN.
+ * file costs one round trip after its OPEN.  Large files: side-sftp-lanes.c.
  *
  * Reading: chunks asked for stand in a queue in order of offset; side_read() copies from its
  * head.  As long as reading is sequential the queue runs ahead, twice as far each time:
@@ -16,7 +16,7 @@
  *
  * The file lives until its last request is answered.
  */
-#include "side/side-sftp.h"
+#include "side/side-sftp-file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,13 +24,12 @@
 #include <sys/stat.h>
 
 #include "core/cleanup.h"
+#include "core/clock.h"
 
 #define COPY_PIECE_BYTES   (16U * 1024 * 1024) /* of one copy-data */
 #define COPIES_AT_ONCE     4
 #define AHEAD_MAX_BYTES    (2U * 1024 * 1024)
 #define BUFFERED_MAX_BYTES (32U * 1024 * 1024) /* of all files of a side, read ahead */
-
-struct sftp_file;
 
 struct chunk {
 	struct chunk *next;
@@ -42,36 +41,15 @@ struct chunk {
 	char data[];
 };
 
-struct sftp_file {
-	struct side_file file;
-	struct sftp *sftp;
-	struct sftp_handle handle;
-	struct buf path;     /* for words */
-	unsigned references; /* the user's and one for each request under way */
-	unsigned writes;     /* WRITEs under way */
-	int failure;         /* of the first WRITE that failed */
-	struct task *task;   /* waits for an answer */
-
-	uint64_t size_bytes; /* as last told */
-	struct chunk *head, **tail;
-	uint64_t position; /* of the next byte to copy; asked for up to `asked` */
-	uint64_t asked;
-	uint64_t ahead_bytes;
-};
-
 static struct sftp_file *file_of(struct side_file *file)
 {
 	return (struct sftp_file *)file;
 }
 
-static struct sftp_side *side_of(const struct sftp_file *file)
-{
-	return sftp_side_of(file->file.side);
-}
-
-static void file_unref(struct sftp_file *file)
+void sftp_file_unref(struct sftp_file *file)
 {
 	if (--file->references == 0) {
+		sftp_lanes_free(file);
 		sftp_unref(file->sftp);
 		buf_finish(&file->path);
 		free(file);
@@ -81,7 +59,7 @@ static void file_unref(struct sftp_file *file)
 /* As visit_result(), of a file that is open. */
 static int file_result(struct sftp_file *file, int outcome, const char *what, struct why *why)
 {
-	struct visit visit = {.side = side_of(file), .sftp = file->sftp};
+	struct visit visit = {.side = sftp_file_side(file), .sftp = file->sftp};
 	return visit_result(&visit, outcome, what, buf_span(&file->path), why);
 }
 
@@ -100,6 +78,7 @@ static int file_create(
 	visit->path = BUF_EMPTY;
 	file->references = 1;
 	file->tail = &file->head;
+	file->begun_ns = clock_now();
 	*ret = file;
 	return 0;
 }
@@ -109,9 +88,9 @@ static int file_create(
 static void chunk_destroy(struct chunk *chunk)
 {
 	struct sftp_file *file = chunk->file;
-	side_of(file)->buffered_bytes -= chunk->wanted;
+	sftp_file_side(file)->buffered_bytes -= chunk->wanted;
 	free(chunk);
-	file_unref(file);
+	sftp_file_unref(file);
 }
 
 static void on_read(void *arg, const struct sftp_reply *reply);
@@ -180,7 +159,7 @@ static int queue_push(struct sftp_file *file, uint64_t offset, uint32_t len)
 	}
 	*chunk = (struct chunk){.file = file, .offset = offset, .wanted = len};
 	file->references++;
-	side_of(file)->buffered_bytes += len;
+	sftp_file_side(file)->buffered_bytes += len;
 	int r = sftp_read(file->sftp, &file->handle, offset, len, on_read, chunk);
 	if (r < 0) {
 		chunk_destroy(chunk);
@@ -196,7 +175,8 @@ static int queue_push(struct sftp_file *file, uint64_t offset, uint32_t len)
 static int ask(struct sftp_file *file, uint64_t end)
 {
 	const uint32_t block = sftp_features(file->sftp)->read_bytes;
-	uint64_t ahead = side_of(file)->buffered_bytes < BUFFERED_MAX_BYTES ? file->ahead_bytes : 0;
+	uint64_t ahead =
+		sftp_file_side(file)->buffered_bytes < BUFFERED_MAX_BYTES ? file->ahead_bytes : 0;
 	uint64_t want = end + ahead < file->size_bytes ? end + ahead : file->size_bytes;
 	int r = 0;
 	/* Ahead in whole blocks only: bits of a block would cost a request each. */
@@ -341,7 +321,7 @@ int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
 static int learn_self(struct sftp_file *file)
 {
 	struct side_attr attr;
-	struct sftp_side *s = side_of(file);
+	struct sftp_side *s = sftp_file_side(file);
 	int r = s->knows_self ? 0 : sftp_file_attr(&file->file, &attr, NULL);
 	if (r == 0 && !s->knows_self) {
 		s->knows_self = true;
@@ -377,21 +357,36 @@ int sftp_file_make(struct side *side, struct span rel, struct side_file **ret, s
 	return r;
 }
 
+int sftp_file_write_outcome(const struct sftp_reply *reply)
+{
+	struct sftp_reader reader = sftp_reader_of(reply->body);
+	uint32_t status = reply->error ? 0 : sftp_take_u32(&reader);
+	if (!reply->error && (reply->type != SFTP_STATUS || reader.bad || status)) {
+		return status && status < 256 ? (int)status : SFTP_FAILURE;
+	}
+	return reply->error;
+}
+
 static void on_written(void *arg, const struct sftp_reply *reply)
 {
 	struct sftp_file *file = arg;
-	struct sftp_reader reader = sftp_reader_of(reply->body);
-	uint32_t status = reply->error ? 0 : sftp_take_u32(&reader);
-	int failure = reply->error;
-	if (!failure && (reply->type != SFTP_STATUS || reader.bad || status)) {
-		failure = status && status < 256 ? (int)status : SFTP_FAILURE;
-	}
-	if (!file->failure) {
-		file->failure = failure;
-	}
+	int outcome = sftp_file_write_outcome(reply);
+	file->failure = file->failure ? file->failure : outcome;
 	file->writes--;
 	task_wake(file->task);
-	file_unref(file);
+	sftp_file_unref(file);
+}
+
+void sftp_file_write_block(struct sftp_file *file, uint64_t offset, struct span data)
+{
+	file->references++;
+	file->writes++;
+	int r = sftp_write(file->sftp, &file->handle, offset, data, on_written, file);
+	if (r < 0) {
+		file->writes--;
+		file->references--;
+		file->failure = r;
+	}
 }
 
 int sftp_file_write(struct side_file *side_file, uint64_t offset, const void *data,
@@ -399,17 +394,14 @@ int sftp_file_write(struct side_file *side_file, uint64_t offset, const void *da
 {
 	struct sftp_file *file = file_of(side_file);
 	const size_t block = sftp_features(file->sftp)->write_bytes;
+	const uint64_t split = sftp_file_side(file)->config->copier.split_bytes;
 	for (size_t done = 0; done < size_bytes && !file->failure; done += block) {
 		size_t len = size_bytes - done < block ? size_bytes - done : block;
-		file->references++;
-		file->writes++;
-		int r = sftp_write(file->sftp, &file->handle, offset + done,
-			span_of((const char *)data + done, len), on_written, file);
-		if (r < 0) {
-			file->writes--;
-			file->references--;
-			file->failure = r;
+		struct span part = span_of((const char *)data + done, len);
+		if (file->written_bytes < split || !sftp_lanes_write(file, offset + done, part)) {
+			sftp_file_write_block(file, offset + done, part);
 		}
+		file->written_bytes += len;
 	}
 	return file_result(file, file->failure, "write", why);
 }
@@ -458,7 +450,7 @@ int sftp_file_copy_data(struct side_file *side_from, uint64_t from_offset, uint6
 /* Whose it shall be, as far as the account can: root anybody's, others only of another group. */
 static struct sftp_attr owner_of(const struct sftp_file *file, const struct side_attr *attr)
 {
-	const struct sftp_side *s = side_of(file);
+	const struct sftp_side *s = sftp_file_side(file);
 	bool ordinary = s->knows_self && s->self_uid != 0;
 	return (struct sftp_attr){.flags = SFTP_ATTR_OWNER,
 		.uid = ordinary ? s->self_uid : attr->uid,
@@ -476,6 +468,8 @@ static int complete(struct sftp_file *file, const struct side_attr *attr, bool s
 	CLEANUP(sftp_call_finish) struct sftp_call close = SFTP_CALL;
 	told.flags |= SFTP_ATTR_SIZE;
 	told.size_bytes = attr->size_bytes;
+	file->task = task_self();
+	sftp_lanes_end(file);
 	if (attr->has_owner) { /* before the mode: it takes set-id bits away */
 		sftp_start(file->sftp, &own, SFTP_FSETSTAT, "sa", handle, &owner);
 	}
@@ -485,7 +479,6 @@ static int complete(struct sftp_file *file, const struct side_attr *attr, bool s
 			file->sftp, &flush, SFTP_EXTENDED, "ss", SPAN("fsync@openssh.com"), handle);
 	}
 	sftp_close_handle(file->sftp, &file->handle, &close);
-	file->task = task_self();
 	while (file->writes) {
 		task_wait();
 	}
@@ -505,7 +498,7 @@ int sftp_file_complete(
 {
 	struct sftp_file *file = file_of(side_file);
 	int r = file_result(file, complete(file, attr, sync), "complete", why);
-	file_unref(file);
+	sftp_file_unref(file);
 	return r;
 }
 
@@ -519,6 +512,7 @@ void sftp_file_close(struct side_file *side_file)
 		queue_pop(file);
 	}
 	file->task = NULL;
+	sftp_lanes_drop(file);
 	sftp_close_handle(file->sftp, &file->handle, NULL);
-	file_unref(file);
+	sftp_file_unref(file);
 }

@@ -15,7 +15,7 @@
  * One attempt a second at most; after failures the pause doubles up to half a minute, and a task
  * that comes earlier waits for its end: so orders wait for the connection instead of failing.
  */
-#include "side/side-sftp.h"
+#include "side/side-sftp-file.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -28,6 +28,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/path.h"
+#include "side/handshake.h"
 
 #define PAUSE_MIN_NS      CLOCK_S
 #define PAUSE_MAX_NS      (30 * CLOCK_S)
@@ -60,12 +61,32 @@ static unsigned can_of(const struct sftp_features *features)
 	       (features->copy_data ? SIDE_CAN_COPY_DATA : 0);
 }
 
-static int open_session(struct sftp_side *s, struct why *why)
+/* One attempt; few of this host's copiers make one at the same time. */
+static int shake_hands(struct sftp_side *s, struct sftp **ret, struct why *why)
 {
 	struct ssh_stream *stream;
+	CLEANUP(fd_close) int turn = -1;
+	int r = handshake_turn(s->config, &turn, why);
+	r = r < 0 ? r : open_stream(s, &stream, why);
+	return r < 0 ? r : sftp_open(s->side.loop, stream, s->in_flight, ret, why);
+}
+
+int sftp_side_session(struct sftp_side *s, struct sftp **ret, struct why *why)
+{
+	int r = s->sftp ? shake_hands(s, ret, why) : -ENOTCONN;
+	bool same = r == 0 && s->sftp &&
+		    sftp_features(*ret)->write_bytes == sftp_features(s->sftp)->write_bytes;
+	if (r == 0 && !same) {
+		sftp_unref(STEAL(*ret));
+		return why_error(why, -EPROTO, "this connection leads to another kind of server");
+	}
+	return r;
+}
+
+static int open_session(struct sftp_side *s, struct why *why)
+{
 	struct sftp *sftp;
-	int r = open_stream(s, &stream, why);
-	r = r < 0 ? r : sftp_open(s->side.loop, stream, s->in_flight, &sftp, why);
+	int r = shake_hands(s, &sftp, why);
 	if (r < 0) {
 		return r;
 	}
@@ -213,8 +234,12 @@ static int side_sftp_connect(struct side *side, struct why *why)
 static void side_sftp_destroy(struct side *side)
 {
 	struct sftp_side *s = sftp_side_of(side);
+	bool unused = sftp_lanes_close_all(s);
 	end_session(&s->old);
 	end_session(&s->sftp);
+	if (!unused) {
+		return; /* the process ends in the middle of a handshake */
+	}
 	free(s->root);
 	free(s->location.user);
 	free(s->location.host);

@@ -26,6 +26,7 @@ struct sftp_side {
 
 	bool knows_self; /* as whom the server makes files */
 	uint32_t self_uid;
+	struct lane_pool *lanes; /* further sessions, for large files; NULL: none yet */
 	uint64_t buffered_bytes; /* read but not yet asked for, all files together */
 };
 
@@ -33,6 +34,9 @@ static inline struct sftp_side *sftp_side_of(struct side *side)
 {
 	return (struct sftp_side *)side;
 }
+
+/* Makes one more session to the same place, as able as the present one. */
+int sftp_side_session(struct sftp_side *side, struct sftp **ret, struct why *why);
 
 /* A session held for the length of one call, and the full paths it is about. */
 struct visit {

@@ -79,7 +79,7 @@ static void defaults(void **state)
 	assert_int_equal(config->copier.instances, 4);
 	assert_int_equal(config->copier.transport, TRANSPORT_LIBSSH2);
 	assert_int_equal(config->copier.in_flight, 128);
-	assert_int_equal(config->copier.window_bytes, 16 << 20);
+	assert_int_equal(config->copier.window_bytes, 32 << 20);
 	assert_null(config->copier.identity);
 	assert_non_null(config->copier.known_hosts);
 	assert_string_equal(config->copier.ssh_command, "ssh");

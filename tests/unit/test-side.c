@@ -686,6 +686,90 @@ static void key_in_agent(struct world *w)
 	good(why_error(why, r, "%s", words.text));
 }
 
+/* sshd_config begins with these lines from now on: its first word about a thing counts. */
+static void reconfigure(struct world *w, const char *lines)
+{
+	assert_true(shell("cd %s && { printf '%s'; cat sshd_config; } > new && mv new sshd_config",
+		w->directory, lines));
+	sshd_stop(&w->sshd);
+	assert_true(sshd_run(&w->sshd));
+}
+
+static void use_user_key(struct world *w, const char *kind)
+{
+	assert_true(shell(
+		"cd %s && rm key key.pub && ssh-keygen -q -t %s -N '' -f key", w->directory, kind));
+}
+
+static void use_host_key(struct world *w, const char *kind)
+{
+	assert_true(shell("cd %s && rm host host.pub && ssh-keygen -q -t %s -N '' -f host && "
+			  "printf '[127.0.0.1]:%u %%s\\n' \"$(cut -d' ' -f1,2 host.pub)\" > "
+			  "known_hosts",
+		w->directory, kind, w->sshd.port));
+	reconfigure(w, "");
+}
+
+static void ecdsa_keys(struct world *w)
+{
+	use_user_key(w, "ecdsa");
+	use_host_key(w, "ecdsa");
+	new_side(w);
+	good(side_connect(w->side, why));
+}
+
+/* Servers of today take no RSA signature that libssh2 1.10 can make or check. */
+static void rsa_user_key(struct world *w)
+{
+	use_user_key(w, "rsa");
+	if (w->kind == LIBSSH2) {
+		refused(w, -EACCES, "copier.transport: ssh");
+		return;
+	}
+	new_side(w);
+	good(side_connect(w->side, why));
+}
+
+static void rsa_host_key(struct world *w)
+{
+	use_host_key(w, "rsa");
+	if (w->kind == LIBSSH2) {
+		refused(w, -EPROTO, "copier.transport: ssh");
+		return;
+	}
+	new_side(w);
+	good(side_connect(w->side, why));
+}
+
+static void ciphers_of_today(struct world *w)
+{
+	reconfigure(w, "Ciphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com\\n");
+	if (w->kind == LIBSSH2) {
+		refused(w, -EPROTO, "copier.transport: ssh");
+		return;
+	}
+	new_side(w);
+	good(side_connect(w->side, why));
+}
+
+/* The server renews the keys every MiB, in the middle of everything. */
+static void keys_are_renewed(struct world *w)
+{
+	enum { SIZE = 8 << 20 };
+	CLEANUP(free_p) char *data = pattern(SIZE);
+	reconfigure(w, "RekeyLimit 1M\\n");
+	new_side(w);
+	good(side_connect(w->side, why));
+	uint64_t epoch = side_epoch(w->side);
+	for (unsigned i = 0; i < 2; i++) {
+		char name[8];
+		(void)snprintf(name, sizeof(name), "f%u", i);
+		put(w->side, S(name), data, SIZE);
+		assert_content(w->side, S(name), data, SIZE);
+	}
+	assert_int_equal(side_epoch(w->side), epoch);
+}
+
 static void nobody_listens(struct world *w)
 {
 	good(side_connect(w->side, why)); /* sshd is past its start */
@@ -740,6 +824,36 @@ static void without_extensions(struct world *w)
 	good(side_mkdir(w->side, S("d"), 0700, why));
 	put(w->side, S("d/f"), "1", 1);
 	assert_content(w->side, S("d/f"), "1", 1);
+}
+
+/* Each thing that OpenSSH's server may be told to leave out. */
+static void without_one_extension(struct world *w)
+{
+	static const char *const names[] = {"posix-rename", "hardlink", "fsync", "lsetstat",
+		"limits", "statvfs", "copy-data", "users-groups-by-id@openssh.com",
+		"home-directory"};
+	w->config.copier.allow_non_atomic = true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char command[200], name[16];
+		struct side_attr attr;
+		(void)snprintf(
+			command, sizeof(command), "/usr/lib/openssh/sftp-server -P %s", names[i]);
+		(void)snprintf(name, sizeof(name), "d%zu", i);
+		use_server(w, command);
+		new_side(w);
+		good(side_mkdir(w->side, S(name), 0755, why));
+		put(w->side, S("new"), name, strlen(name));
+		good(side_rename(w->side, S("new"), S("f"), why));
+		assert_content(w->side, S("f"), name, strlen(name));
+		good(side_lstat(w->side, S(name), &attr, why));
+		assert_int_equal(attr.mode, 0755);
+		attr.mtime_ns = INT64_C(1234567890) * 1000000000;
+		good(side_set(w->side, S(name), &attr, SIDE_SET_MODE | SIDE_SET_MTIME, why));
+		good(side_lstat(w->side, S(name), &attr, why));
+		assert_int_equal(attr.mtime_ns / 1000000000, 1234567890);
+		assert_int_equal(!!(side_can(w->side) & SIDE_CAN_LINK), i != 1);
+		assert_int_equal(!!(side_can(w->side) & SIDE_CAN_FSYNC), i != 2);
+	}
 }
 
 static void server_that_prints(struct world *w)
@@ -813,6 +927,7 @@ static const struct {
 	{"connection killed", connection_killed, ON_REMOTE},
 	{"without posix-rename", without_posix_rename, ON_SERVER},
 	{"without extensions", without_extensions, ON_SERVER},
+	{"without one extension", without_one_extension, ON_SERVER},
 	{"server that prints", server_that_prints, ON_SERVER},
 	{"server that ends", server_that_ends, ON_SERVER},
 	{"unknown host key", unknown_host_key, ON_SSHD},
@@ -822,6 +937,11 @@ static const struct {
 	{"wrong user key", wrong_user_key, ON_SSHD},
 	{"encrypted user key", encrypted_user_key, ON_SSHD},
 	{"key in the agent", key_in_agent, ON_SSHD},
+	{"ecdsa keys", ecdsa_keys, ON_SSHD},
+	{"rsa user key", rsa_user_key, ON_SSHD},
+	{"rsa host key", rsa_host_key, ON_SSHD},
+	{"ciphers of today", ciphers_of_today, ON_SSHD},
+	{"keys are renewed", keys_are_renewed, ON_SSHD},
 	{"nobody listens", nobody_listens, ON_SSHD},
 	{"sshd restarts", sshd_restarts, ON_SSHD},
 };

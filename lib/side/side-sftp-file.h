@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A file that is open over SFTP: side-sftp-file.c, and side-sftp-lanes.c for large ones. */
+#pragma once
+
+#include "side/side-sftp.h"
+
+struct chunk;
+struct lanes;
+
+struct sftp_file {
+	struct side_file file;
+	struct sftp *sftp;
+	struct sftp_handle handle;
+	struct buf path;     /* for words */
+	unsigned references; /* the user's and one for each request under way */
+	unsigned writes;     /* WRITEs under way */
+	int failure;         /* of the first WRITE that failed */
+	struct task *task;   /* waits for an answer */
+
+	uint64_t begun_ns, written_bytes; /* of writing */
+	struct lanes *lanes;              /* NULL: it is small, or there are none */
+
+	uint64_t size_bytes; /* as last told */
+	struct chunk *head, **tail;
+	uint64_t position; /* of the next byte to copy; asked for up to `asked` */
+	uint64_t asked;
+	uint64_t ahead_bytes;
+};
+
+static inline struct sftp_side *sftp_file_side(const struct sftp_file *file)
+{
+	return sftp_side_of(file->file.side);
+}
+
+void sftp_file_unref(struct sftp_file *file);
+/* What an answer to a WRITE says: 0, a positive status, or -errno. */
+int sftp_file_write_outcome(const struct sftp_reply *reply);
+/* Sends one WRITE by the session in which the file was made.  A failure sticks to the file. */
+void sftp_file_write_block(struct sftp_file *file, uint64_t offset, struct span data);
+
+/* --- side-sftp-lanes.c -------------------------------------------------------------------- */
+
+/* Whether a lane has taken the block (of at most the server's size); else the caller sends it. */
+bool sftp_lanes_write(struct sftp_file *file, uint64_t offset, struct span data);
+/* Waits for what is under way, sends again what a broken lane has lost, closes the lanes' handles
+ * and waits for that, too. */
+void sftp_lanes_end(struct sftp_file *file);
+/* Closes without waiting. */
+void sftp_lanes_drop(struct sftp_file *file);
+/* With the last reference. */
+void sftp_lanes_free(struct sftp_file *file);
+/* When the side ends: its further sessions.  false: one is just being made, which uses the side. */
+bool sftp_lanes_close_all(struct sftp_side *side);

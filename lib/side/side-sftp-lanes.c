@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Large files over several connections.
+ *
+ * A server's window is 2 MiB for each channel, so one session moves no more than that in a round
+ * trip.  What a file has beyond `split_size` goes by further sessions too, its lanes:
+ *
+ *   side_write() -> the emptiest of  session 0, where the file was made    FSETSTAT, CLOSE, RENAME
+ *                                    lane 1, its own OPEN of the name      WRITE only
+ *                                    lane 2, …
+ *
+ * How many is measured: while all of them together move what their windows allow, four times as
+ * many are tried; where something else is the limit (CPU, link, disk), none is added.  All of them
+ * hold no more than `window`.  Sessions are made in the background, kept for the next large file,
+ * and closed after a minute without one.
+ *
+ * A block sent by a lane is kept until its answer is there; when the lane breaks, its blocks, and
+ * no others, are sent once more by session 0.  Only when all are good, and the lanes' handles are
+ * closed, does the file get its size, mode and times.
+ */
+#include "side/side-sftp-file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cleanup.h"
+#include "core/clock.h"
+#include "flow/task.h"
+
+#define WINDOW_BYTES (2U * 1024 * 1024) /* of an sshd's channel */
+#define LANE_BYTES   (WINDOW_BYTES + 256 * 1024)
+#define LOOK_MIN_NS  (50 * CLOCK_MS)
+#define IDLE_NS      (60 * CLOCK_S)
+#define AGAIN_NS     (30 * CLOCK_S) /* after a session could not be made */
+#define STACK_BYTES  (128 * 1024)
+
+/* A further session of the side. */
+struct lane {
+	struct sftp *sftp;
+	unsigned files;
+	bool busy; /* being made */
+	uint64_t not_before_ns, idle_since_ns;
+};
+
+struct lane_pool {
+	struct task_pool *tasks;
+	struct loop_timer timer;
+	size_t count;
+	unsigned running;
+	bool over; /* the side is gone; the last task frees this */
+	struct lane lanes[];
+};
+
+/* A file's part of a lane. */
+struct strand {
+	struct lane *lane;
+	struct sftp *sftp;
+	struct sftp_handle handle;
+};
+
+struct piece {
+	struct piece *next;
+	struct sftp_file *file;
+	uint64_t offset;
+	size_t len;
+	char data[];
+};
+
+struct lanes {
+	struct strand *strands;
+	size_t count, attaching, room;
+	bool ending;
+	struct piece *lost;
+	uint64_t looked_ns, looked_bytes, look_again_ns;
+};
+
+/* --- sessions ----------------------------------------------------------------------------- */
+
+static bool is_up(const struct lane *lane)
+{
+	return lane->sftp && sftp_is_up(lane->sftp) && !sftp_is_old(lane->sftp);
+}
+
+static void lane_close(struct lane *lane)
+{
+	if (lane->sftp) {
+		sftp_end(lane->sftp, -ENOTCONN, "closed");
+		sftp_unref(STEAL(lane->sftp));
+	}
+}
+
+static void on_timer(void *arg)
+{
+	struct lane_pool *pool = arg;
+	uint64_t now = clock_now();
+	bool any = false;
+	for (size_t i = 0; i < pool->count; i++) {
+		struct lane *lane = &pool->lanes[i];
+		if (lane->sftp && !lane->files && now - lane->idle_since_ns >= IDLE_NS) {
+			lane_close(lane);
+		}
+		any = any || lane->sftp;
+	}
+	if (any) {
+		(void)loop_timer_set(&pool->timer, now + IDLE_NS / 4);
+	}
+}
+
+static void pool_free(struct lane_pool *pool)
+{
+	for (size_t i = 0; i < pool->count; i++) {
+		lane_close(&pool->lanes[i]);
+	}
+	free(pool);
+}
+
+static struct lane_pool *pool_of(struct sftp_side *side)
+{
+	size_t count =
+		side->config->copier.connections > 1 ? side->config->copier.connections - 1 : 0;
+	if (side->lanes || !count) {
+		return side->lanes;
+	}
+	struct lane_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(pool->lanes[0]));
+	if (!pool || task_pool_create(
+			     side->side.loop, (unsigned)count * 2, STACK_BYTES, &pool->tasks) < 0) {
+		free(pool);
+		return NULL;
+	}
+	pool->count = count;
+	loop_timer_init(&pool->timer, side->side.loop, on_timer, pool);
+	return side->lanes = pool;
+}
+
+bool sftp_lanes_close_all(struct sftp_side *side)
+{
+	struct lane_pool *pool = STEAL(side->lanes);
+	if (!pool) {
+		return true;
+	}
+	loop_timer_stop(&pool->timer);
+	pool->over = true;
+	if (pool->running) {
+		return false;
+	}
+	task_pool_destroy(pool->tasks);
+	pool_free(pool);
+	return true;
+}
+
+/* --- joining a file ----------------------------------------------------------------------- */
+
+struct joining {
+	struct sftp_side *side;
+	struct lane_pool *pool;
+	struct lane *lane;
+	struct sftp_file *file;
+};
+
+static int lane_connect(struct joining *joining)
+{
+	struct lane *lane = joining->lane;
+	struct why ignored = {""};
+	if (is_up(lane)) {
+		return 0;
+	}
+	lane_close(lane);
+	lane->busy = true;
+	int r = sftp_side_session(joining->side, &lane->sftp, &ignored);
+	lane->busy = false;
+	lane->idle_since_ns = clock_now();
+	if (r < 0) {
+		lane->sftp = NULL;
+		lane->not_before_ns = clock_now() + AGAIN_NS;
+		return r;
+	}
+	sftp_limit_content(lane->sftp, LANE_BYTES);
+	return joining->pool->over ? -ENOTCONN
+				   : loop_timer_set(&joining->pool->timer, clock_now() + IDLE_NS);
+}
+
+static void lane_leave(struct lane *lane)
+{
+	lane->files--;
+	lane->idle_since_ns = clock_now();
+}
+
+/* The name is there: it was made in session 0, and its answer has come. */
+static void lane_open(struct joining *joining)
+{
+	const struct sftp_attr none = {0};
+	struct sftp_file *file = joining->file;
+	struct lanes *lanes = file->lanes;
+	struct strand strand = {.lane = joining->lane, .sftp = sftp_ref(joining->lane->sftp)};
+	if (sftp_open_handle(strand.sftp, &strand.handle, SFTP_OPEN, buf_span(&file->path),
+		    SFTP_OPEN_WRITE, &none) != 0) {
+		sftp_unref(strand.sftp);
+		joining->lane->not_before_ns = clock_now() + AGAIN_NS;
+	} else if (lanes->ending) {
+		sftp_close_handle(strand.sftp, &strand.handle, NULL);
+		sftp_unref(strand.sftp);
+	} else {
+		joining->lane->files++;
+		lanes->strands[lanes->count++] = strand;
+	}
+}
+
+static void join_run(void *arg)
+{
+	struct joining joining = *(struct joining *)arg;
+	struct lane_pool *pool = joining.pool;
+	free(arg);
+	if (lane_connect(&joining) == 0 && !joining.file->lanes->ending) {
+		lane_open(&joining);
+	}
+	joining.file->lanes->attaching--;
+	sftp_file_unref(joining.file);
+	if (--pool->running == 0 && pool->over) {
+		pool_free(pool); /* its tasks' stacks stay: we stand on one of them */
+	}
+}
+
+static bool is_joined(const struct lanes *lanes, const struct lane *lane)
+{
+	for (size_t i = 0; i < lanes->count; i++) {
+		if (lanes->strands[i].lane == lane) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void join(struct sftp_file *file, struct lane_pool *pool, struct lane *lane)
+{
+	struct joining *joining = malloc(sizeof(*joining));
+	if (!joining) {
+		return;
+	}
+	*joining = (struct joining){sftp_file_side(file), pool, lane, file};
+	if (task_start(pool->tasks, join_run, joining) != 0) {
+		free(joining);
+		return;
+	}
+	pool->running++;
+	file->references++;
+	file->lanes->attaching++;
+}
+
+/* Up to so many more; only_up: none that would have to be connected first. */
+static void join_more(struct sftp_file *file, struct lane_pool *pool, size_t more, bool only_up)
+{
+	struct lanes *lanes = file->lanes;
+	uint64_t now = clock_now();
+	for (size_t i = 0; more && i < pool->count && lanes->count + lanes->attaching < lanes->room;
+		i++) {
+		struct lane *lane = &pool->lanes[i];
+		if (lane->busy || now < lane->not_before_ns || is_joined(lanes, lane) ||
+			(only_up && !is_up(lane))) {
+			continue;
+		}
+		join(file, pool, lane);
+		more--;
+	}
+}
+
+/* --- how many ----------------------------------------------------------------------------- */
+
+static struct lanes *lanes_create(struct sftp_file *file, struct lane_pool *pool)
+{
+	size_t room = sftp_file_side(file)->config->copier.window_bytes / WINDOW_BYTES;
+	room = room > pool->count ? pool->count : room;
+	struct lanes *lanes = room ? calloc(1, sizeof(*lanes)) : NULL;
+	if (lanes && !(lanes->strands = calloc(room, sizeof(*lanes->strands)))) {
+		free(STEAL(lanes));
+	}
+	if (lanes) {
+		lanes->room = room;
+		lanes->looked_ns = file->begun_ns;
+	}
+	return lanes;
+}
+
+/* Whether the windows are what holds it up: they move most of what they can in a round trip. */
+static bool is_window_bound(const struct sftp_file *file, uint64_t now)
+{
+	const struct lanes *lanes = file->lanes;
+	uint64_t took_ns = now - lanes->looked_ns;
+	uint64_t moved = file->written_bytes - lanes->looked_bytes;
+	uint64_t waiting = lanes->looked_bytes ? 0 : sftp_content_used(file->sftp);
+	uint64_t could =
+		took_ns * WINDOW_BYTES / (sftp_round_trip_ns(file->sftp) + 1) * (lanes->count + 1);
+	return could && moved > waiting && moved - waiting >= could / 2;
+}
+
+static void look(struct sftp_file *file, struct lane_pool *pool)
+{
+	struct lanes *lanes = file->lanes;
+	uint64_t now = clock_now(), pause = 4 * sftp_round_trip_ns(file->sftp);
+	if (lanes->attaching || now < lanes->look_again_ns) {
+		return;
+	}
+	if (is_window_bound(file, now)) {
+		join_more(file, pool, (lanes->count + 1) * 3, false);
+	}
+	lanes->looked_ns = now;
+	lanes->looked_bytes = file->written_bytes;
+	lanes->look_again_ns = now + (pause > LOOK_MIN_NS ? pause : LOOK_MIN_NS);
+}
+
+/* --- writing ------------------------------------------------------------------------------ */
+
+static void on_piece(void *arg, const struct sftp_reply *reply)
+{
+	struct piece *piece = arg;
+	struct sftp_file *file = piece->file;
+	int outcome = sftp_file_write_outcome(reply);
+	file->writes--;
+	if (outcome < 0) {
+		piece->next = file->lanes->lost;
+		file->lanes->lost = piece;
+	} else {
+		file->failure = file->failure ? file->failure : outcome;
+		free(piece);
+	}
+	task_wake(file->task);
+	sftp_file_unref(file);
+}
+
+static void send_lost(struct sftp_file *file)
+{
+	struct piece *piece;
+	while ((piece = file->lanes->lost)) {
+		file->lanes->lost = piece->next;
+		sftp_file_write_block(file, piece->offset, span_of(piece->data, piece->len));
+		free(piece);
+	}
+}
+
+/* Returns false when the lane has not taken it. */
+static bool strand_write(
+	struct sftp_file *file, struct strand *strand, uint64_t offset, struct span data)
+{
+	struct piece *piece = malloc(sizeof(*piece) + data.len);
+	if (!piece) {
+		return false;
+	}
+	*piece = (struct piece){.file = file, .offset = offset, .len = data.len};
+	memcpy(piece->data, data.data, data.len);
+	file->references++;
+	file->writes++;
+	if (sftp_write(strand->sftp, &strand->handle, offset, span_of(piece->data, data.len),
+		    on_piece, piece) < 0) {
+		file->references--;
+		file->writes--;
+		free(piece);
+		return false;
+	}
+	return true;
+}
+
+static void strand_end(struct strand *strand, struct sftp_call *call)
+{
+	sftp_close_handle(strand->sftp, &strand->handle, call);
+	sftp_unref(strand->sftp);
+	lane_leave(strand->lane);
+}
+
+/* The emptiest lane; NULL: that is session 0.  Those that broke are let go. */
+static struct strand *emptiest(struct sftp_file *file)
+{
+	struct lanes *lanes = file->lanes;
+	struct strand *best = NULL;
+	uint64_t least = sftp_content_used(file->sftp);
+	for (size_t i = 0; i < lanes->count;) {
+		struct strand *strand = &lanes->strands[i];
+		if (!sftp_is_up(strand->sftp)) {
+			strand_end(strand, NULL);
+			*strand = lanes->strands[--lanes->count];
+			continue;
+		}
+		if (sftp_content_used(strand->sftp) < least) {
+			least = sftp_content_used(strand->sftp);
+			best = strand;
+		}
+		i++;
+	}
+	return best;
+}
+
+bool sftp_lanes_write(struct sftp_file *file, uint64_t offset, struct span data)
+{
+	struct lane_pool *pool = pool_of(sftp_file_side(file));
+	if (!pool) {
+		return false;
+	}
+	if (!file->lanes) {
+		if (!(file->lanes = lanes_create(file, pool))) {
+			return false;
+		}
+		join_more(file, pool, pool->count, true);
+	}
+	look(file, pool);
+	send_lost(file);
+	struct strand *strand = emptiest(file);
+	/* a copy: while it waits for room, others may join and end */
+	struct strand chosen = strand ? *strand : (struct strand){0};
+	return strand && strand_write(file, &chosen, offset, data);
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+void sftp_lanes_end(struct sftp_file *file)
+{
+	struct lanes *lanes = file->lanes;
+	if (!lanes) {
+		return;
+	}
+	lanes->ending = true;
+	while (file->writes || lanes->lost) {
+		send_lost(file);
+		if (file->writes) {
+			task_wait();
+		}
+	}
+	struct sftp_call *calls = calloc(lanes->count + 1, sizeof(*calls));
+	for (size_t i = 0; i < lanes->count; i++) {
+		strand_end(&lanes->strands[i], calls ? &calls[i] : NULL);
+	}
+	for (size_t i = 0; calls && i < lanes->count; i++) {
+		int r = sftp_wait(&calls[i]);
+		if (r > 0 && !file->failure) {
+			file->failure = r; /* a server may tell only here that the disk was full */
+		}
+		sftp_call_finish(&calls[i]);
+	}
+	if (!calls && !file->failure) {
+		file->failure = -ENOMEM;
+	}
+	free(calls);
+	lanes->count = 0;
+}
+
+void sftp_lanes_drop(struct sftp_file *file)
+{
+	struct lanes *lanes = file->lanes;
+	if (!lanes) {
+		return;
+	}
+	lanes->ending = true;
+	for (size_t i = 0; i < lanes->count; i++) {
+		strand_end(&lanes->strands[i], NULL);
+	}
+	lanes->count = 0;
+}
+
+void sftp_lanes_free(struct sftp_file *file)
+{
+	struct lanes *lanes = STEAL(file->lanes);
+	struct piece *piece;
+	if (!lanes) {
+		return;
+	}
+	while ((piece = lanes->lost)) {
+		lanes->lost = piece->next;
+		free(piece);
+	}
+	free(lanes->strands);
+	free(lanes);
+}
