@@ -57,6 +57,15 @@ enum sftp_status {
 	SFTP_NO_CONNECTION = 6,
 	SFTP_CONNECTION_LOST = 7,
 	SFTP_UNSUPPORTED = 8, /* ENOSYS */
+	/* words of later versions, which other servers use in version 3 too */
+	SFTP_NO_SUCH_PATH = 10,
+	SFTP_FILE_ALREADY_EXISTS = 11,
+	SFTP_WRITE_PROTECT = 12,
+	SFTP_NO_SPACE = 14,
+	SFTP_QUOTA_EXCEEDED = 15,
+	SFTP_DIR_NOT_EMPTY = 18,
+	SFTP_NOT_A_DIRECTORY = 19,
+	SFTP_FILE_IS_A_DIRECTORY = 24,
 };
 
 enum sftp_open {

@@ -331,20 +331,33 @@ static int disk_trouble(struct visit *visit, struct span path)
 
 static int error_of(struct visit *visit, int outcome, struct span path)
 {
-	switch (outcome) {
-	case SFTP_NO_SUCH_FILE:
-		return -ENOENT;
-	case SFTP_PERMISSION_DENIED:
-		return -EACCES;
-	case SFTP_UNSUPPORTED:
-		return -EOPNOTSUPP;
-	case SFTP_BAD_MESSAGE:
+	static const struct {
+		enum sftp_status status;
+		int error;
+	} known[] = {
+		{SFTP_NO_SUCH_FILE, -ENOENT},
+		{SFTP_NO_SUCH_PATH, -ENOENT},
+		{SFTP_PERMISSION_DENIED, -EACCES},
+		{SFTP_UNSUPPORTED, -EOPNOTSUPP},
+		{SFTP_FILE_ALREADY_EXISTS, -EEXIST},
+		{SFTP_WRITE_PROTECT, -EROFS},
+		{SFTP_NO_SPACE, -ENOSPC},
+		{SFTP_QUOTA_EXCEEDED, -EDQUOT},
+		{SFTP_DIR_NOT_EMPTY, -ENOTEMPTY},
+		{SFTP_NOT_A_DIRECTORY, -ENOTDIR},
+		{SFTP_FILE_IS_A_DIRECTORY, -EISDIR},
+	};
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if ((int)known[i].status == outcome) {
+			return known[i].error;
+		}
+	}
+	if (outcome == SFTP_BAD_MESSAGE) {
 		return path.len + 1 >= PATH_MAX || path_name(path).len > NAME_MAX ? -ENAMETOOLONG
 										  : -EINVAL;
-	default:
-		outcome = disk_trouble(visit, path);
-		return outcome ? outcome : -EIO;
 	}
+	outcome = disk_trouble(visit, path);
+	return outcome ? outcome : -EIO;
 }
 
 int visit_result(

@@ -856,6 +856,78 @@ static void without_one_extension(struct world *w)
 	}
 }
 
+/* Another server than OpenSSH's, in place of the one that listens. */
+static bool use_proftpd(struct world *w, pid_t *ret)
+{
+	char config[300];
+	if (access("/usr/sbin/proftpd", X_OK) < 0) {
+		print_message("no proftpd here: skipped\n");
+		return false;
+	}
+	(void)snprintf(config, sizeof(config), "%s/proftpd.conf", w->directory);
+	assert_true(shell(
+		"cd %s && mkdir keys && ssh-keygen -e -f key.pub -m RFC4716 > keys/someone && "
+		"echo \"someone:x:$(id -u):$(id -g)::$PWD:/bin/sh\" > users && chmod 600 users && "
+		"printf '%%s\\n' 'ServerType standalone' 'DefaultAddress 127.0.0.1' 'Port %u' "
+		"\"User $(id -un)\" \"Group $(id -gn)\" 'UseIPv6 off' 'DelayEngine off' "
+		"'ModulePath /usr/lib/proftpd' 'LoadModule mod_sftp.c' \"PidFile $PWD/pid\" "
+		"\"ScoreboardFile $PWD/scoreboard\" 'RootLogin on' 'RequireValidShell off' "
+		"'AuthOrder mod_auth_file.c' \"AuthUserFile $PWD/users\" 'SFTPEngine on' "
+		"\"SFTPHostKey $PWD/host\" \"SFTPAuthorizedUserKeys file:$PWD/keys/%%u\" "
+		"'SFTPAuthMethods publickey' 'AllowOverwrite on' > %s",
+		w->directory, w->sshd.port, config));
+	sshd_stop(&w->sshd);
+	*ret = fork();
+	if (*ret == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)freopen("/dev/null", "w", stderr);
+		execl("/usr/sbin/proftpd", "proftpd", "-n", "-c", config, (char *)NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 1000 && !can_connect(w->sshd.port); i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	return true;
+}
+
+static void another_server(struct world *w)
+{
+	enum { SIZE = 3 << 20 };
+	CLEANUP(free_p) char *data = pattern(SIZE);
+	struct side_list list;
+	struct side_attr attr;
+	pid_t pid;
+	if (!use_proftpd(w, &pid)) {
+		return;
+	}
+	w->location.user = (char *)"someone";
+	new_side(w);
+	good(side_connect(w->side, why));
+	assert_true(side_can(w->side) & SIDE_CAN_REPLACE);
+	good(side_mkdir(w->side, S("d"), 0755, why));
+	bad(-EEXIST, side_mkdir(w->side, S("d"), 0755, why));
+	put(w->side, S("d/a"), data, SIZE);
+	assert_content(w->side, S("d/a"), data, SIZE);
+	put(w->side, S("d/b"), "2", 1);
+	good(side_rename(w->side, S("d/a"), S("d/b"), why));
+	assert_content(w->side, S("d/b"), data, SIZE);
+	put(w->side, S("d/c"), "3", 1);
+	bad(-EEXIST, side_rename_new(w->side, S("d/c"), S("d/b"), why));
+	good(side_link(w->side, S("d/c"), S("d/e"), why));
+	good(side_symlink(w->side, S("c"), S("d/l"), why));
+	/* its LSTAT follows symlinks: docs/LIMITS.md */
+	good(side_lstat(w->side, S("d/b"), &attr, why));
+	assert_int_equal(attr.size_bytes, SIZE);
+	assert_int_equal(attr.mtime_ns / 1000000000, 1234567890);
+	good(side_list(w->side, S("d"), &list, why));
+	assert_int_equal(list.count, 4);
+	side_list_finish(&list);
+	good(side_unlink(w->side, S("d/l"), why));
+	bad(-ENOTEMPTY, side_rmdir(w->side, S("d"), why));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 static void server_that_prints(struct world *w)
 {
 	use_server(w, "echo 'Welcome to hpc2!'");
@@ -928,6 +1000,7 @@ static const struct {
 	{"without posix-rename", without_posix_rename, ON_SERVER},
 	{"without extensions", without_extensions, ON_SERVER},
 	{"without one extension", without_one_extension, ON_SERVER},
+	{"another server", another_server, ON_SSHD},
 	{"server that prints", server_that_prints, ON_SERVER},
 	{"server that ends", server_that_ends, ON_SERVER},
 	{"unknown host key", unknown_host_key, ON_SSHD},
