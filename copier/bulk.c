@@ -22,11 +22,11 @@
 #include "guard.h"
 #include "reconcile.h"
 
+/* larger files are worth an order, and another copier */
+#define SIZE_BYTES_MAX (UINT64_C(4) << 20)
 #define HANDS_MAX      512
-#define SIZE_BYTES_MAX (UINT64_C(4) << 20) /* larger ones are worth an order, and another copier   \
-					    */
-#define OLD_NS     ((int64_t)(4 * CLOCK_S))
-#define CHECKED_NS CLOCK_S
+#define OLD_NS         ((int64_t)(4 * CLOCK_S))
+#define CHECKED_NS     CLOCK_S
 
 struct pass {
 	struct job *job; /* the directory's */

@@ -84,7 +84,8 @@ static void purge_all(void *arg)
 
 /*
  * The copier whose errands were blocked may get no more work that would show that all is well:
- * its orders have gone to others.
+ * its orders have gone to others.  At the start it finds out what stands in the way before there is
+ * work, and has the connections by then.
  */
 static void probe(void *arg)
 {
@@ -93,6 +94,10 @@ static void probe(void *arg)
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < copier->pair_count; i++) {
 		r = guard_look(&copier->pairs[i], &why);
+	}
+	if (r < 0 && !copier->blocked && !copier->service->stopping) {
+		copier->blocked = true;
+		service_problem(copier->service, "%s", why.text);
 	}
 	if (r == 0 && !task_pool_running(copier->orders) && !task_pool_running(copier->bulk)) {
 		errand_unblocked(copier);
@@ -212,6 +217,10 @@ static int copier_setup(struct service *service, struct why *why)
 	loop_timer_init(&copier->probe_timer, service->loop, on_probe_timer, copier);
 	if (r == 0) {
 		r = loop_timer_set(&copier->probe_timer, clock_now() + PROBE_NS);
+	}
+	if (r == 0) {
+		r = task_start(copier->house, probe, copier);
+		copier->probing = r == 0;
 	}
 	if (r == 0 && service->instance == 0) {
 		r = loop_timer_set(

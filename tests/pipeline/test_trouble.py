@@ -67,6 +67,23 @@ def test_changed_host_key(transport):
         world.check(seconds=240)
 
 
+def test_said_before_there_is_work():
+    """A server of today that libssh2 cannot talk to: start, status and doctor name what helps."""
+    with World(config=RETRY) as world:
+        world.stop()
+        world.sshd.stop()
+        world.sshd.ciphers = "aes128-gcm@openssh.com"
+        world.sshd.start()
+        world.start()
+        says(world, r"transport: ssh")
+        assert "transport: ssh" in world.mirrorctl("doctor").stdout
+        world.sshd.stop()
+        world.sshd.ciphers = None
+        world.sshd.start()
+        world.sh("echo 1 > a")
+        world.check(seconds=240)
+
+
 def test_unknown_host_key():
     """Whether at start or later: it says so, and sends nothing."""
     world = World(config=RETRY)

@@ -45,6 +45,7 @@ class Sshd:
         self.identity = f"{here}/user_key"
         self.known_hosts = f"{here}/known_hosts"
         self.port = 0
+        self.ciphers = None  # all that it has
         self.front = 0  # where it is reached by way of a relay
         self._environment = environment
         self._sftp_server = sftp_server or SFTP_SERVER
@@ -152,6 +153,8 @@ class Sshd:
         with open(config, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(port=port, here=self.here, sftp_server=self._sftp_server,
                                      more=self._more))
+            if self.ciphers:
+                file.write(f"Ciphers {self.ciphers}\n")
         with open(f"{self.here}/log", "ab") as log:
             self._process = subprocess.Popen(
                 ["/usr/sbin/sshd", "-D", "-e", "-f", config], stdin=subprocess.DEVNULL,
