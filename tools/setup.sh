@@ -18,8 +18,10 @@ packages_of()
 		libxxhash-dev libyaml-dev libjansson-dev libsqlite3-dev scdoc ;;
 	run) echo rabbitmq-server openssh-server openssh-client openssh-sftp-server git tar ;;
 	test) echo libcmocka-dev python3-pytest python3-pika procps rsync git musl-tools busybox-static \
-		libjemalloc2 libtcmalloc-minimal4 eatmydata faketime proxychains4 fakeroot
+		libjemalloc2 libtcmalloc-minimal4 eatmydata faketime proxychains4 fakeroot \
+		proftpd-core proftpd-mod-crypto
 		[ "$(dpkg --print-architecture)" != amd64 ] || echo libc6-i386 ;;
+	bench) echo rsync lftp rclone ;;
 	lint) echo clang clang-format clang-tidy libclang-rt-14-dev cppcheck ;;
 	matrix) echo ksh93u+m mksh zsh fish tcsh posh yash toybox busybox-static \
 		cpio pax libarchive-tools p7zip-full zip unzip xz-utils bzip2 zstd lz4 lzop pigz \
@@ -36,14 +38,14 @@ packages_of()
 		ncdu aspell universal-ctags cscope rsync procps ;;
 	upstream) echo build-essential dpkg-dev dejagnu tcl-dev ;;
 	*)
-		echo "setup.sh: no group '$1'; there are build, run, test, lint, matrix, upstream" >&2
+		echo "setup.sh: no group '$1'; there are build, run, test, bench, lint, matrix, upstream" >&2
 		return 2
 		;;
 	esac
 }
 
 if [ $# -eq 0 ]; then
-	echo "usage: tools/setup.sh GROUP...   (build run test lint)" >&2
+	echo "usage: tools/setup.sh GROUP...   (build run test bench lint)" >&2
 	exit 2
 fi
 
@@ -126,5 +128,6 @@ for name in "${missing[@]}"; do
 	case $name in
 	rabbitmq-server) disable rabbitmq-server.service epmd.socket epmd.service ;;
 	openssh-server) disable ssh.service ;;
+	proftpd-core) disable proftpd.service ;;
 	esac
 done
