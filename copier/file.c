@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/cleanup.h"
 #include "core/clock.h"
@@ -27,6 +28,7 @@
 #include "flow/task.h"
 
 #define COPY_BYTES     (256 * 1024)       /* read and written at once */
+#define HOLE_BYTES     4096               /* zeros, so many and aligned, may be a hole */
 #define TURN_BYTES     (16 * 1024 * 1024) /* copied before the loop gets a turn */
 #define COPY_TRIES     3                  /* in one order */
 #define LIVE_ATTEMPTS  2 /* orders that found it changing, before a prefix is published */
@@ -89,6 +91,41 @@ static bool only_grew(const struct side_attr *before, const struct side_attr *no
 	       (!before->has_inode || before->ino == now->ino);
 }
 
+static bool is_zero(const char *data, size_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* How much at the beginning of data is of one kind: blocks of zeros, or others. */
+static size_t run_length(const char *data, size_t len, bool *ret_zero)
+{
+	size_t done = 0;
+	for (size_t block; done < len; done += block) {
+		block = len - done < HOLE_BYTES ? len - done : HOLE_BYTES;
+		bool zero = is_zero(data + done, block);
+		if (done && zero != *ret_zero) {
+			break;
+		}
+		*ret_zero = zero;
+	}
+	return done;
+}
+
+/* A source that does not tell its holes: what is zero becomes one.  The file is new, so what is
+ * not written is a hole. */
+static int write_data(struct copy *copy, uint64_t offset, const char *data, size_t len)
+{
+	bool zero = false, knows = side_can(copy->job->pair->source) & SIDE_CAN_HOLES;
+	int r = 0;
+	for (size_t run; r == 0 && len; offset += run, data += run, len -= run) {
+		run = knows ? len : run_length(data, len, &zero);
+		if (!zero) {
+			r = side_write(copy->to_file, offset, data, run, &copy->job->why);
+		}
+	}
+	return r;
+}
+
 static int copy_by_buffer(struct copy *copy, uint64_t begin, uint64_t end)
 {
 	struct job *job = copy->job;
@@ -104,7 +141,7 @@ static int copy_by_buffer(struct copy *copy, uint64_t begin, uint64_t end)
 			return FILE_CHANGED; /* shorter than when it was opened */
 		}
 		if (r == 0) {
-			r = side_write(copy->to_file, begin, copy->buffer, got, &job->why);
+			r = write_data(copy, begin, copy->buffer, got);
 		}
 		if (r < 0) {
 			return r;

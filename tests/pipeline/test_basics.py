@@ -71,6 +71,26 @@ def test_write_then_rename_directory(here):
     here.check()
 
 
+@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.full)])
+def test_move_while_files_change(here, count):
+    """Programs that stand in the directory go on writing while it gets other names."""
+    here.py("""
+import os, sys
+os.mkdir("d")
+for i in range(int(sys.argv[1])):
+    with open(f"d/{i}", "w") as file:
+        file.write(f"first {i}")
+""", str(count), seconds=900)
+    here.check(seconds=90 + count // 40)
+    here.sh("""
+for k in 0 1 2; do
+    ( cd d && for i in $(seq $k 3 150); do echo "again $i" > $i; : > new$i; done ) &
+done
+mv d e; sleep 0.1; mv e f; echo last > f/7; wait
+""")
+    here.check(seconds=90 + count // 40)
+
+
 def test_swap(here):
     here.sh("mkdir a b; echo in-a > a/f; echo in-b > b/f")
     here.check()
