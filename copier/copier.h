@@ -33,6 +33,7 @@ struct errand {
 	struct change *order;
 	struct job job;
 	struct receipt receipt;
+	bool begun;   /* a try, here or before, was broken off */
 	bool requeue; /* no outcome: the broker shall give it to somebody else */
 	struct errand *next;
 };

@@ -125,7 +125,7 @@ static int errand_try(struct errand *errand, bool *again)
 	do {
 		job_begin(errand, *again);
 		r = reconcile(job);
-		*again = *again || (r == -ENOTCONN && !job->blocked);
+		*again = *again || (r == -ENOTCONN && !job->blocked) || job->left;
 	} while (is_passing(r) && !job->blocked && ++tries < PASSING_TRIES);
 	return r;
 }
@@ -165,24 +165,27 @@ static int errand_work(struct errand *errand, bool *again)
 static int ask_once_more(struct job *job)
 {
 	uint64_t settle = job->pair->config->settle_ns;
-	int r = job_follow_order(job, CHANGE_FORCE | CHANGE_SETTLED, job->order->attempt, settle);
+	unsigned facts = CHANGE_FORCE | CHANGE_SETTLED | (job->left ? CHANGE_BEGUN : 0);
+	int r = job_follow_order(job, facts, job->order->attempt, settle);
 	r = r < 0 ? r : rename_ask_old(job, settle);
 	return r < 0 || !job->rel.len ? r : job_follow(job, path_parent(job->rel), 0, settle);
 }
 
+/* Whoever tries it next has to know that this try may have left something, which is also a
+ * reason to believe less: as after a redelivery. */
 static enum receipt_status errand_retry(struct errand *errand)
 {
 	struct job *job = &errand->job;
 	const struct config *config = job->pair->config;
-	unsigned attempt = errand->order->attempt;
+	unsigned attempt = errand->order->attempt, facts = errand->begun ? CHANGE_BEGUN : 0;
 	if (job->blocked && config->retry_count) {
-		errand->requeue = job_follow_order(job, 0, attempt, config->retry_ns[0]) < 0;
+		errand->requeue = job_follow_order(job, facts, attempt, config->retry_ns[0]) < 0;
 		return RECEIPT_RETRY;
 	}
 	if (attempt >= config->retry_count) {
 		return RECEIPT_FAILED;
 	}
-	errand->requeue = job_follow_order(job, 0, attempt + 1, config->retry_ns[attempt]) < 0;
+	errand->requeue = job_follow_order(job, facts, attempt + 1, config->retry_ns[attempt]) < 0;
 	return RECEIPT_RETRY;
 }
 
@@ -198,7 +201,7 @@ static void receipt_fill(struct errand *errand, enum receipt_status status, cons
 	receipt->time_ns = order->time_ns;
 	receipt->done_ns = clock_wall();
 	receipt->work = errand->job.work;
-	receipt->facts = order->facts;
+	receipt->facts = order->facts | (errand->begun ? CHANGE_BEGUN : 0);
 	receipt->op = order->op;
 	receipt->live = errand->job.live;
 	receipt->attempt = order->attempt;
@@ -232,12 +235,13 @@ static void errand_carry_out(struct errand *errand)
 {
 	struct job *job = &errand->job;
 	enum receipt_status status = RECEIPT_DONE;
-	bool again = errand->delivery.redelivered;
+	bool again = errand->delivery.redelivered || (errand->order->facts & CHANGE_BEGUN);
 	errand->receipt.started_ns = clock_wall();
 	int r = errand_work(errand, &again);
 	if (r == 0 && again && side_is_remote(job->pair->target)) {
 		r = ask_once_more(job);
 	}
+	errand->begun = again;
 	if (r < 0 && !errand->requeue) {
 		status = errand_retry(errand);
 	}

@@ -248,12 +248,23 @@ static void copy_finish(struct copy *copy)
 	free(STEAL(copy->buffer));
 }
 
+/* Also when the connection broke under it: nobody else would know of this name. */
+static void remove_temporary(struct job *job, struct span temporary)
+{
+	struct side *target = job->pair->target;
+	struct why ignored;
+	int r = side_unlink(target, temporary, &ignored);
+	if (r == -ENOTCONN && (r = side_connect(target, &ignored)) == 0) {
+		r = side_unlink(target, temporary, &ignored);
+	}
+	job->left = job->left || (r < 0 && r != -ENOENT && r != -ENOTDIR);
+}
+
 /* Gives the temporary its name.  exclusive: only if that name is free. */
 static int give_name(
 	struct job *job, struct span temporary, struct span to, bool exclusive, bool *ret_made)
 {
 	struct side *target = job->pair->target;
-	struct why ignored;
 	int (*const rename)(struct side *, struct span, struct span, struct why *) =
 		exclusive ? side_rename_new : side_rename;
 	int r = rename(target, temporary, to, &job->why);
@@ -262,22 +273,12 @@ static int give_name(
 	}
 	*ret_made = r == 0;
 	if (r < 0) {
-		side_unlink(target, temporary, &ignored);
+		remove_temporary(job, temporary);
 	}
 	return exclusive && r == -EEXIST ? 0 : r;
 }
 
-/* Also when the connection broke under it: nobody else would know of this name. */
-static void remove_temporary(struct side *target, struct span temporary)
-{
-	struct why ignored;
-	if (side_unlink(target, temporary, &ignored) == -ENOTCONN &&
-		side_connect(target, &ignored) == 0) {
-		side_unlink(target, temporary, &ignored);
-	}
-}
-
-/* One try.  Returns 0, FILE_CHANGED, or -errno; the temporary name is gone in any case. */
+/* One try.  Returns 0, FILE_CHANGED, or -errno; the temporary name is gone, or job->left. */
 static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool *ret_made)
 {
 	struct job *job = copy->job;
@@ -299,7 +300,7 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 		return give_name(job, buf_span(&temporary), copy->to, exclusive, ret_made);
 	}
 	side_close(STEAL(copy->to_file));
-	remove_temporary(pair->target, buf_span(&temporary));
+	remove_temporary(job, buf_span(&temporary));
 	return r;
 }
 

@@ -165,6 +165,7 @@ int job_follow_order(struct job *job, unsigned facts, unsigned attempt, uint64_t
 	}
 	change->id = job_ident(job);
 	change->cause = job->order->id;
+	change->facts &= ~(unsigned)CHANGE_BEGUN; /* who could not clear up says so again */
 	change->facts |= facts | (job->detached ? CHANGE_DEEP : 0);
 	change->attempt = attempt;
 	change->moved_ns = job->moved_ns;

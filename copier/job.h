@@ -55,6 +55,7 @@ struct job {
 	bool detached;    /* it, or a try before it, may have taken a directory away in whose place
 			   * S has another by now: that one is deep */
 	bool live;        /* published a prefix of a file that keeps changing */
+	bool left;        /* could not remove a temporary name of its own */
 	struct follow *follows;
 	size_t follow_count, follow_room;
 	char **touched; /* target directories (rel) whose entries changed */

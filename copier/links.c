@@ -233,6 +233,9 @@ int entry_links(struct job *job, const struct side_attr *s, const struct side_at
 	if (r == 0) {
 		r = group_register(&group, job, &known);
 	}
+	if (r == 0 && job->again) {
+		r = temporary_sweep(job, buf_span(&group.anchor));
+	}
 	if (r == 0) {
 		r = group_join(&group, job);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Walks .mirror-gone twice: once to count what waits (not further than max_delete), once to
- * delete what is due.  Then .mirror-links: groups of which S has no name left.
+ * delete what is due.  Then .mirror-links: groups of which S has no name left, and files there that
+ * nobody will finish.
  *
  * Below an entry both go without recursion, by a stack of directories: a tree may be deeper than
  * a task's stack has room for.
@@ -102,10 +103,10 @@ static int count_below(struct purge *purge, struct span rel, const struct side_a
 
 static int count_entry(struct purge *purge, struct span rel, const struct side_attr *attr)
 {
+	purge->due = purge->due || is_due(purge, rel);
 	if (is_former_name(rel)) {
 		return 0;
 	}
-	purge->due = purge->due || is_due(purge, rel);
 	return count_below(purge, rel, attr);
 }
 
@@ -149,11 +150,24 @@ static int remove_below(struct purge *purge, struct span rel, const struct side_
 	return r;
 }
 
+/* A former name whose entry never came, because who wrote it down died, or was taken back. */
+static int remove_former_name(struct purge *purge, struct span rel)
+{
+	struct side *target = purge->pair->target;
+	struct side_attr attr;
+	int r = side_lstat(target, span_of(rel.data, rel.len - 5), &attr, purge->why);
+	r = r == -ENOENT ? side_unlink(target, rel, purge->why) : r;
+	return r == -ENOENT ? 0 : r;
+}
+
 static int remove_entry(struct purge *purge, struct span rel, const struct side_attr *attr)
 {
 	CLEANUP(buf_finish) struct buf from = BUF_EMPTY;
-	if (is_former_name(rel) || !is_due(purge, rel)) {
+	if (!is_due(purge, rel)) {
 		return 0;
+	}
+	if (is_former_name(rel)) {
+		return remove_former_name(purge, rel);
 	}
 	int r = remove_below(purge, rel, attr);
 	if (r == 0) {
@@ -204,10 +218,14 @@ static int purge_links(struct purge *purge, struct span rel, const struct side_a
 		return 0;
 	}
 	int r = group ? side_list(purge->pair->target, rel, &list, purge->why) : -ENOMEM;
-	for (size_t i = 0; r == 0 && !lives && i < list.count; i++) {
+	for (size_t i = 0; r == 0 && i < list.count; i++) {
 		CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
 		path_join(&path, rel, list.entries[i].name);
-		if (list.entries[i].attr.type == SIDE_SYMLINK) {
+		if (tree_temporary_is_left(list.entries[i].name, list.entries[i].attr.mtime_ns,
+			    (int64_t)clock_wall())) {
+			r = side_unlink(purge->pair->target, buf_span(&path), purge->why);
+			r = r == -ENOENT ? 0 : r;
+		} else if (!lives && list.entries[i].attr.type == SIDE_SYMLINK) {
 			r = name_lives(purge, buf_span(&path), group, &lives);
 		}
 	}

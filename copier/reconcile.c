@@ -109,7 +109,7 @@ static int clear_up(struct job *job)
 		return 0;
 	}
 	if (job->again && job->rel.len) {
-		r = temporary_sweep(job);
+		r = temporary_sweep(job, job->rel);
 	}
 	if (job->again && r == 0) {
 		r = rename_ask_old(job, 0);

@@ -64,8 +64,8 @@ bool same_content(const struct pair *pair, const struct side_attr *s, const stru
 void temporary_name(struct span rel, struct buf *ret);
 /* Whether T's temporary name of the order's directory will not be finished by anybody. */
 bool temporary_is_left(const struct job *job, struct span name, const struct side_attr *t);
-/* Removes what an interrupted try of the order's own path has left. */
-int temporary_sweep(struct job *job);
+/* Removes what an interrupted try of making `of` has left. */
+int temporary_sweep(struct job *job, struct span of);
 /* guard_look() in the middle of a job: what fails is the tree, not this path. */
 int guarded(struct job *job);
 /* After -EACCES: gives the target directory of rel to its owner for now; true: try again. */

@@ -8,9 +8,11 @@
  *           when it was made: milliseconds since 1970, 11 hex digits
  *
  * They lie beside what they become, because a directory of the target may have a quota, a layout
- * or a device of its own.  So two things leave some behind: a copier that dies, and a rename that
- * carries a directory off while another copier works in it.  The first is found by who gets the
- * order again, the second by the deep walk that follows each move.  Removing one that is
+ * or a device of its own.  So two things leave some behind: a copier that dies, or loses its
+ * connection, and a rename that carries a directory off while another copier works in it.  The
+ * first is found by who gets the order again (redelivered, or as a retry that was begun), the
+ * second by the deep walk that follows each move.  What both miss is found when it is old: by
+ * deep walks, by the purger among the anchors of links, and by an audit.  Removing one that is
  * still used does no harm: its owner misses it when it comes to the rename, and tries again.
  */
 #include "reconcile.h"
@@ -26,10 +28,7 @@
 #include "core/path.h"
 
 #define PREFIX         ".mirror-"
-#define PREFIX_LEN     (sizeof(PREFIX) - 1)
-#define TIME_DIGITS    11
-#define NAME_LEN       24
-#define ABANDONED_NS   ((int64_t)(3600 * CLOCK_S)) /* without an owner by then */
+#define HASH_DIGITS    5
 #define LEAF_HASH_MASK 0xfffffu
 
 static uint32_t leaf_hash(struct span rel)
@@ -47,48 +46,42 @@ void temporary_name(struct span rel, struct buf *ret)
 	buf_printf(ret, "%011" PRIx64 "%05" PRIx32, last_ms, leaf_hash(rel));
 }
 
-/* Reads a name that tree_is_our_name() knows; false: .mirror, .mirror-gone, .mirror-links. */
-static bool parse(struct span name, int64_t *ret_made_ns, uint32_t *ret_hash)
-{
-	char time[TIME_DIGITS + 1] = "", hash[NAME_LEN - PREFIX_LEN - TIME_DIGITS + 1] = "";
-	if (name.len != NAME_LEN) {
-		return false;
-	}
-	memcpy(time, name.data + PREFIX_LEN, TIME_DIGITS);
-	memcpy(hash, name.data + PREFIX_LEN + TIME_DIGITS, sizeof(hash) - 1);
-	*ret_made_ns = (int64_t)(strtoull(time, NULL, 16) * CLOCK_MS);
-	*ret_hash = (uint32_t)strtoul(hash, NULL, 16);
-	return true;
-}
-
 bool temporary_is_left(const struct job *job, struct span name, const struct side_attr *t)
 {
-	int64_t made_ns, now_ns = (int64_t)clock_wall();
-	uint32_t hash;
-	if (t->type == SIDE_DIRECTORY || !parse(name, &made_ns, &hash)) {
+	int64_t made_ns, slack_ns = (int64_t)job->pair->config->settle_ns;
+	if (t->type == SIDE_DIRECTORY || !tree_is_temporary(name, &made_ns)) {
 		return false;
 	}
-	/* its mtime may be the source's already, its name's time another host's */
-	bool old = now_ns - made_ns > ABANDONED_NS && now_ns - t->mtime_ns > ABANDONED_NS;
-	return old || made_ns < job->moved_ns;
+	/* the clock of who made it may be ahead of that of who moved it */
+	return (job->moved_ns && made_ns < job->moved_ns + slack_ns) ||
+	       tree_temporary_is_left(name, t->mtime_ns, (int64_t)clock_wall());
 }
 
-int temporary_sweep(struct job *job)
+/* Whether name was to become something whose name has this hash. */
+static bool is_of(struct span name, uint32_t hash)
+{
+	char digits[HASH_DIGITS + 1] = "";
+	int64_t made_ns;
+	if (!tree_is_temporary(name, &made_ns)) {
+		return false;
+	}
+	memcpy(digits, name.data + name.len - HASH_DIGITS, HASH_DIGITS);
+	return strtoul(digits, NULL, 16) == hash;
+}
+
+int temporary_sweep(struct job *job, struct span of)
 {
 	CLEANUP(side_list_finish) struct side_list list = {0};
-	struct span parent = path_parent(job->rel);
-	uint32_t hash = leaf_hash(job->rel);
+	struct span parent = path_parent(of);
+	uint32_t hash = leaf_hash(of);
 	struct why ignored;
 	int r = side_list(job->pair->target, parent, &list, &job->why);
 	for (size_t i = 0; r == 0 && i < list.count; i++) {
-		struct span name = list.entries[i].name;
-		int64_t made_ns;
-		uint32_t its;
-		if (!tree_is_our_name(name) || !parse(name, &made_ns, &its) || its != hash) {
+		CLEANUP(buf_finish) struct buf rel = BUF_EMPTY;
+		if (!is_of(list.entries[i].name, hash)) {
 			continue;
 		}
-		CLEANUP(buf_finish) struct buf rel = BUF_EMPTY;
-		path_join(&rel, parent, name);
+		path_join(&rel, parent, list.entries[i].name);
 		if (rel.failed) {
 			return -ENOMEM;
 		}

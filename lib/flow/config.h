@@ -113,3 +113,10 @@ const struct tree *config_tree(const struct config *config, struct span path, st
 bool tree_excludes(const struct tree *tree, struct span rel);
 /* .mirror, .mirror-gone, .mirror-links at the root, .mirror- and 16 hex digits anywhere. */
 bool tree_is_our_name(struct span rel);
+/*
+ * .mirror-, when it was made (milliseconds since 1970, 11 hex digits), and 5 more: a file on its
+ * way.  Whether name is one; then its time.
+ */
+bool tree_is_temporary(struct span name, int64_t *ret_made_ns);
+/* Whether such a file will not be finished by anybody: for an hour nobody has written to it. */
+bool tree_temporary_is_left(struct span name, int64_t mtime_ns, int64_t now_ns);

@@ -39,7 +39,8 @@ static const char *status_name(unsigned index)
 /* By bit number of enum change_fact. */
 static const char *fact_name(unsigned index)
 {
-	static const char *const names[] = {"force", "deep", "delete", "soon", "bulk", "settled"};
+	static const char *const names[] = {
+		"force", "deep", "delete", "soon", "bulk", "settled", "begun"};
 	return index < COUNT(names) ? names[index] : NULL;
 }
 

@@ -6,9 +6,15 @@
  * directory excludes all below it.  Names are bytes, but ? takes a whole UTF-8 character where
  * there is one; the locale plays no part, so all daemons and tools agree.
  */
+#include <stdlib.h>
+
+#include "core/clock.h"
 #include "core/path.h"
 #include "core/utf8.h"
 #include "flow/config.h"
+
+#define TIME_DIGITS  11
+#define ABANDONED_NS ((int64_t)(3600 * CLOCK_S)) /* without an owner by then */
 
 const struct tree *config_tree(const struct config *config, struct span path, struct span *ret_rel)
 {
@@ -37,6 +43,26 @@ static bool is_temporary(struct span name)
 		}
 	}
 	return true;
+}
+
+bool tree_is_temporary(struct span name, int64_t *ret_made_ns)
+{
+	char digits[TIME_DIGITS + 1] = "";
+	if (!is_temporary(name)) {
+		return false;
+	}
+	memcpy(digits, name.data + 8, TIME_DIGITS);
+	*ret_made_ns = (int64_t)(strtoull(digits, NULL, 16) * CLOCK_MS);
+	return true;
+}
+
+/* Its time may be that of another host's clock; its mtime may be the source's already, which can
+ * be one of the future. */
+bool tree_temporary_is_left(struct span name, int64_t mtime_ns, int64_t now_ns)
+{
+	int64_t made_ns, age_ns = now_ns - mtime_ns;
+	return tree_is_temporary(name, &made_ns) && now_ns - made_ns > ABANDONED_NS &&
+	       (age_ns > ABANDONED_NS || age_ns < -ABANDONED_NS);
 }
 
 bool tree_is_our_name(struct span rel)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 
 import pytest
 
@@ -102,6 +103,21 @@ def test_excluded_and_own_names(trees):
     assert trees().returncode == 0
     done = trees(trees.a, trees.b, config=False)
     assert done.returncode == 1 and "x.tmp" in done.stdout and ".mirror" not in done.stdout
+
+
+def test_what_copiers_left_behind(trees):
+    """It is told, and is no difference; what may still be finished is not told."""
+    path = f"{trees.b}/d"
+    before = os.stat(path)
+    for made_s, name in ((time.time() - 7200, "left"), (time.time() - 60, "young")):
+        rel = f"d/.mirror-{int(made_s * 1000):011x}00000"
+        trees.put(trees.b, rel, name)
+        os.utime(f"{trees.b}/{rel}", (made_s, made_s))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    done = trees()
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == 2
+    assert lines[0].startswith("left ") and lines[1].endswith("; 1 left behind")
 
 
 def test_paths(trees):

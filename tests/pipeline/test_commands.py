@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -122,9 +123,13 @@ def test_audit_same_then_different_then_repaired(here, world):
         file.write("spoilt")
     open(f"{here.target}/d/extra", "w", encoding="ascii").close()
     os.chmod(f"{here.target}/d/9", 0o600 if os.stat(f"{here.source}/d/9").st_mode & 0o77 else 0o666)
+    two_hours_ago = time.time() - 7200
+    left = f"{here.target}/d/.mirror-{int(two_hours_ago * 1000):011x}00000"
+    open(left, "w", encoding="ascii").close()
+    os.utime(left, (two_hours_ago, two_hours_ago))
     done = world.audit()
     assert done.returncode == 1
-    for name in ("d/7", "d/8", "d/9", "d/extra"):
+    for name in ("d/7", "d/8", "d/9", "d/extra", f"d/{os.path.basename(left)}"):
         assert f"{here.name}/{name}" in done.stdout, done.stdout
     as_json = world.audit("--json")
     assert as_json.returncode == 1
@@ -132,6 +137,7 @@ def test_audit_same_then_different_then_repaired(here, world):
         json.loads(line)
     world.audit("--repair")
     here.check()
+    assert not os.path.exists(left)
     assert world.audit().returncode == 0
 
 

@@ -24,6 +24,7 @@
 
 struct world w;
 bool push, pull;
+const char *server_command = "/usr/lib/openssh/sftp-server";
 
 char *at(const char *side, const char *rel)
 {
@@ -161,6 +162,23 @@ struct stat stat_of(const char *side, const char *rel)
 	return st;
 }
 
+static void purge_work(void *arg)
+{
+	(void)arg;
+	w.result = purge_round(&w.pair, &w.why);
+	w.busy = false;
+}
+
+int purge(void)
+{
+	w.busy = true;
+	assert_int_equal(task_start(w.pool, purge_work, NULL), 0);
+	while (w.busy) {
+		assert_int_equal(loop_turn(w.loop, CLOCK_NEVER), 0);
+	}
+	return w.result;
+}
+
 /* ---- comparing ---------------------------------------------------------------------------- */
 
 static bool same_file(const char *a, const char *b)
@@ -265,7 +283,7 @@ static void serve_sftp(void)
 {
 	FILE *script = fopen(at("ssh", ""), "w");
 	assert_non_null(script);
-	(void)fputs("#!/bin/sh\nexec /usr/lib/openssh/sftp-server\n", script);
+	(void)fprintf(script, "#!/bin/sh\nexec %s\n", server_command);
 	(void)fclose(script);
 	chmod(at("ssh", ""), 0700);
 	w.config.copier.transport = TRANSPORT_SSH;
@@ -275,6 +293,20 @@ static void serve_sftp(void)
 	w.tree.target.remote = push;
 	w.tree.source.remote = pull;
 	w.tree.target.host = w.tree.source.host = (char *)"localhost";
+}
+
+void world_open(void)
+{
+	assert_int_equal(loop_create(&w.loop), 0);
+	assert_int_equal(task_pool_create(w.loop, 4, 256 * 1024, &w.pool), 0);
+	assert_int_equal(pair_open(&w.pair, w.loop, &w.config, &w.tree, &w.why), 0);
+}
+
+void world_close(void)
+{
+	pair_close(&w.pair);
+	task_pool_destroy(w.pool);
+	loop_destroy(w.loop);
 }
 
 int set_up(void **state)
@@ -304,9 +336,7 @@ int set_up(void **state)
 	if (push || pull) {
 		serve_sftp();
 	}
-	assert_int_equal(loop_create(&w.loop), 0);
-	assert_int_equal(task_pool_create(w.loop, 4, 256 * 1024, &w.pool), 0);
-	assert_int_equal(pair_open(&w.pair, w.loop, &w.config, &w.tree, &w.why), 0);
+	world_open();
 	hint(CHANGE_LOOK, "", CHANGE_DEEP);
 	return 0;
 }
@@ -315,9 +345,7 @@ int tear_down(void **state)
 {
 	char command[192];
 	(void)state;
-	pair_close(&w.pair);
-	task_pool_destroy(w.pool);
-	loop_destroy(w.loop);
+	world_close();
 	while (w.count) {
 		change_destroy(w.queue[--w.count]);
 	}

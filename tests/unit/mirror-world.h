@@ -46,12 +46,16 @@ extern struct world w;
 extern bool push; /* the target is behind sftp-server */
 extern bool pull; /* the source is */
 extern const char *race; /* a file of T that appears when next something is told */
+extern const char *server_command;
 
 #define PATH_ROOM 8192
 
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 int set_up(void **state);
 int tear_down(void **state);
+/* What another process has to do for itself: loop, tasks, connections. */
+void world_open(void);
+void world_close(void);
 /* Reads "local", "sftp", "pull" or "afar"; gives up root, to whom permissions mean nothing. */
 bool world_begin(const char *sides);
 
@@ -70,6 +74,9 @@ int carry_out(size_t i);
 void carry_out_all(void);
 /* The whole tree, deep. */
 void mirror_all(void);
+
+/* One round of the purger; returns what it does. */
+int purge(void);
 
 /* How many entries differ, each told. */
 int differences(const char *rel);

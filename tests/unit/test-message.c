@@ -91,7 +91,7 @@ static void receipts_survive(void **state)
 		.started_ns = 2,
 		.done_ns = UINT64_MAX >> 1,
 		.work = {1, 2, 3, 4, 5, 6, 7, 8, UINT64_MAX},
-		.facts = CHANGE_BULK | CHANGE_SETTLED,
+		.facts = CHANGE_BULK | CHANGE_SETTLED | CHANGE_BEGUN,
 		.op = CHANGE_META,
 		.live = true,
 		.attempt = 3,
@@ -111,7 +111,7 @@ static void receipts_survive(void **state)
 	assert_true(ident_equal(receipt.id, back.id));
 	assert_int_equal(back.status, RECEIPT_FAILED);
 	assert_int_equal(back.op, CHANGE_META);
-	assert_int_equal(back.facts, CHANGE_BULK | CHANGE_SETTLED);
+	assert_int_equal(back.facts, CHANGE_BULK | CHANGE_SETTLED | CHANGE_BEGUN);
 	assert_memory_equal(&receipt.work, &back.work, sizeof(back.work));
 	assert_true(back.live);
 	assert_int_equal(back.attempt, 3);

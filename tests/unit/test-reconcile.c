@@ -394,23 +394,6 @@ static void read_only_directories_are_renamed(void **state)
 	assert_int_equal(bytes, 0);
 }
 
-static void purge_work(void *arg)
-{
-	(void)arg;
-	w.result = purge_round(&w.pair, &w.why);
-	w.busy = false;
-}
-
-static int purge(void)
-{
-	w.busy = true;
-	assert_int_equal(task_start(w.pool, purge_work, NULL), 0);
-	while (w.busy) {
-		assert_int_equal(loop_turn(w.loop, CLOCK_NEVER), 0);
-	}
-	return w.result;
-}
-
 /* Directories may be as deep as a path is long; a task's stack is not. */
 static void the_deepest_tree_is_purged(void **state)
 {
@@ -567,6 +550,20 @@ static void leave(const char *path)
 	close(fd);
 }
 
+/* The same as a host whose clock is ahead would have called it. */
+static char *later_temporary_of(const char *rel, int64_t ahead_ms)
+{
+	char digits[12];
+	char *path = temporary_of(rel);
+	char *name = strrchr(path, '/') + 1 + strlen(".mirror-");
+	memcpy(digits, name, 11);
+	digits[11] = '\0';
+	(void)snprintf(digits, sizeof(digits), "%011" PRIx64,
+		(uint64_t)((int64_t)strtoull(digits, NULL, 16) + ahead_ms));
+	memcpy(name, digits, 11);
+	return path;
+}
+
 /* A copier works below a directory that another one moves meanwhile. */
 static void names_that_a_rename_carries_off_are_removed(void **state)
 {
@@ -578,7 +575,8 @@ static void names_that_a_rename_carries_off_are_removed(void **state)
 	mirror_all();
 	leave(temporary_of("a/b/c/f"));
 	leave(temporary_of("a/g"));
-	usleep(2000); /* names tell the millisecond */
+	leave(later_temporary_of("a/b/ahead", 500)); /* settle is a second */
+	usleep(2000);                                /* names tell the millisecond */
 	rename(at("s", "a"), at("s", "z"));
 	hint_pair(CHANGE_AWAY, "a", "a", "z", 0);
 	hint_pair(CHANGE_RENAME, "z", "a", "z", 0);
@@ -603,6 +601,31 @@ static void names_of_a_copier_that_died_are_removed(void **state)
 	assert_int_equal(access(other, F_OK), 0); /* its owner may live */
 	unlink(other);
 	carry_out_all();
+	assert_mirrored();
+}
+
+/* Nobody walks among the anchors but the purger. */
+static void old_names_in_a_group_are_removed(void **state)
+{
+	char rel[80], young[PATH_ROOM], old[PATH_ROOM];
+	(void)state;
+	put("one", "1");
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	mirror_all();
+	(void)snprintf(
+		rel, sizeof(rel), ".mirror-links/0-%jx", (uintmax_t)stat_of("s", "one").st_ino);
+	strcat(rel, "/data");
+	strcpy(young, temporary_of(rel));
+	leave(young);
+	strcpy(old, later_temporary_of(rel, -2 * 3600 * 1000));
+	leave(old);
+	const struct timespec times[2] = {{1500000000, 0}, {1500000000, 0}};
+	assert_int_equal(utimensat(AT_FDCWD, old, times, 0), 0);
+	w.config.keep_gone_ns = 0;
+	assert_int_equal(purge(), 0);
+	assert_int_equal(access(old, F_OK), -1);
+	assert_int_equal(access(young, F_OK), 0);
+	unlink(young);
 	assert_mirrored();
 }
 
@@ -1033,6 +1056,7 @@ int main(int argc, char **argv)
 		CASE(a_bulk_pass_replaces_nothing),
 		CASE(names_that_a_rename_carries_off_are_removed),
 		CASE(names_of_a_copier_that_died_are_removed),
+		CASE(old_names_in_a_group_are_removed),
 		CASE(a_linked_name_is_another_file),
 		CASE(links_are_repaired),
 		CASE(a_name_that_is_gone_tells_of_the_others),

@@ -7,6 +7,7 @@
 #include "core/buf.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
+#include "core/path.h"
 #include "flow/change.h"
 #include "flow/message.h"
 #include "flow/place.h"
@@ -25,12 +26,21 @@ int repair_open(const struct config *config, struct repair *ret, struct why *why
 	return r < 0 ? r : broker_session_open(&url, clock_now() + LOGIN_NS, &ret->session, why);
 }
 
-/* A directory that is missing, or stands where something else has to be, is asked for whole. */
+/* A directory that is missing, or stands where something else has to be, is asked for whole.  A
+ * name that was left behind goes when its directory's entries are compared. */
 static unsigned facts_of(const struct finding *finding)
 {
+	if (finding->left) {
+		return CHANGE_DELETE;
+	}
 	bool whole = finding->source.attr.type == SIDE_DIRECTORY &&
 		     finding->target.attr.type != SIDE_DIRECTORY;
 	return CHANGE_FORCE | (whole ? CHANGE_DEEP : 0);
+}
+
+static struct span path_of(const struct finding *finding)
+{
+	return finding->left ? path_parent(finding->path) : finding->path;
 }
 
 static struct change *change_of(const struct finding *finding)
@@ -47,7 +57,7 @@ static struct change *change_of(const struct finding *finding)
 	change->facts = facts_of(finding);
 	change->time_ns = clock_wall();
 	change->pid = (uint32_t)getpid();
-	if (change_set(&change->path, finding->path) < 0 ||
+	if (change_set(&change->path, path_of(finding)) < 0 ||
 		change_set(&change->host, span_str(place_host())) < 0 ||
 		change_set(&change->program, SPAN("mirror-audit")) < 0) {
 		change_destroy(change);
@@ -61,7 +71,7 @@ int repair_publish(struct repair *repair, const struct finding *finding, struct 
 	CLEANUP(change_destroy_p) struct change *change = change_of(finding);
 	CLEANUP(buf_finish) struct buf body = BUF_EMPTY;
 	CLEANUP(buf_finish) struct buf topic = BUF_EMPTY;
-	unsigned shard = message_shard(finding->path, (unsigned)repair->config->winnow.shards);
+	unsigned shard = message_shard(path_of(finding), (unsigned)repair->config->winnow.shards);
 	struct topology_name exchange = topology_shard_exchange(repair->config, "changes", shard);
 	if (!change) {
 		return why_error(why, -ENOMEM, "out of memory");

@@ -3,6 +3,7 @@
  *   missing  /fs/ops/a  file of 12 kB
  *   extra    /fs/ops/b  directory
  *   differs  /fs/ops/c  size 10 | 12, mode 0644 | 0600        source | target
+ *   left     /fs/ops/.mirror-0199a2b3c4d5e6f7  file of 12 kB
  *
  * JSON has the same facts: {"path", "is", "what", "source", "target"}.
  */
@@ -42,7 +43,8 @@ static const char *type_name(enum side_type type)
 
 static const char *finding_kind(const struct finding *finding)
 {
-	return finding->target.attr.type == SIDE_NONE   ? "missing"
+	return finding->left                            ? "left"
+	       : finding->target.attr.type == SIDE_NONE ? "missing"
 	       : finding->source.attr.type == SIDE_NONE ? "extra"
 							: "differs";
 }
@@ -211,9 +213,10 @@ void report_finding(struct report *report, const struct finding *finding)
 {
 	bool missing = finding->target.attr.type == SIDE_NONE;
 	bool extra = finding->source.attr.type == SIDE_NONE;
-	report->missing += missing;
-	report->extra += extra && !missing;
-	report->differing += !missing && !extra;
+	report->left += finding->left;
+	report->missing += missing && !finding->left;
+	report->extra += extra && !missing && !finding->left;
+	report->differing += !missing && !extra && !finding->left;
 	if (report->quiet) {
 		return;
 	}
@@ -246,6 +249,9 @@ static void print_summary(const struct report *report, const char *result)
 		(void)printf("; %s missing, %s extra, %s different", units_count(report->missing),
 			units_count(report->extra), units_count(report->differing));
 	}
+	if (report->left) {
+		(void)printf("; %s left behind", units_count(report->left));
+	}
 	if (report->skipped) {
 		(void)printf("; %s special files skipped", units_count(report->skipped));
 	}
@@ -262,8 +268,8 @@ static void print_json_summary(const struct report *report, const char *result)
 		uint64_t value;
 	} counts[] = {{"entries", report->entries}, {"bytes", report->bytes},
 		{"missing", report->missing}, {"extra", report->extra},
-		{"different", report->differing}, {"skipped", report->skipped},
-		{"troubles", report->troubles}};
+		{"different", report->differing}, {"left", report->left},
+		{"skipped", report->skipped}, {"troubles", report->troubles}};
 	(void)printf("{\"summary\":{\"result\":\"%s\",\"sampled\":%s", result,
 		report->sampled ? "true" : "false");
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {

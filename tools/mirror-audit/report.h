@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What was found: a line on stdout for each entry that differs, one on stderr for each that could
- * not be looked at, a summary at the end, and the exit status.
+ * not be looked at, a summary at the end, and the exit status.  What copiers have left behind is
+ * no difference: it is told and counted, and the status stays what it is.
  */
 #pragma once
 
@@ -22,6 +23,7 @@ struct digest {
 /* An entry and what differs; an attr of type SIDE_NONE: that side lacks it. */
 struct finding {
 	struct span path;
+	bool left; /* a temporary name at the target that nobody will finish; says nothing else */
 	unsigned what;
 	struct compare_entry source, target;
 	struct digest source_digest, target_digest; /* of DIFFERS_CONTENT */
@@ -30,7 +32,7 @@ struct finding {
 struct report {
 	bool json, quiet, sampled;
 	uint64_t entries, bytes, skipped; /* looked at */
-	uint64_t missing, extra, differing, troubles;
+	uint64_t missing, extra, differing, left, troubles;
 };
 
 void report_finding(struct report *report, const struct finding *finding);

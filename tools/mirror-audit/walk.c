@@ -202,6 +202,20 @@ static void take_entry(struct walk *walk, struct audit_pair *pair, struct span r
 	}
 }
 
+/* Our own names are never compared; one that has lain at the target for long is told. */
+static void take_our_name(struct walk *walk, struct audit_pair *pair, struct span rel,
+	const struct side_attr *s, const struct side_attr *t, void *arg)
+{
+	struct finding finding = {.left = true};
+	(void)s;
+	(void)arg;
+	if (t && t->type != SIDE_DIRECTORY &&
+		tree_temporary_is_left(path_name(rel), t->mtime_ns, (int64_t)clock_wall())) {
+		finding.target.attr = *t;
+		tell(walk, pair, rel, &finding);
+	}
+}
+
 /* --- both sides at once ------------------------------------------------------------------- */
 
 struct ask {
@@ -369,9 +383,10 @@ static void each_name(struct walk *walk, const struct item *item, const struct s
 		const struct side_entry *there = order >= 0 ? &t->entries[k++] : NULL;
 		buf_clear(&rel);
 		path_join(&rel, item_rel(item), here ? here->name : there->name);
-		if (!rel.failed && !tree_excludes(item->pair->tree, buf_span(&rel))) {
-			fn(walk, item->pair, buf_span(&rel), here ? &here->attr : NULL,
-				there ? &there->attr : NULL, arg);
+		bool ours = !rel.failed && tree_is_our_name(buf_span(&rel));
+		if (!rel.failed && (ours || !tree_excludes(item->pair->tree, buf_span(&rel)))) {
+			(ours ? take_our_name : fn)(walk, item->pair, buf_span(&rel),
+				here ? &here->attr : NULL, there ? &there->attr : NULL, arg);
 		}
 	}
 }
