@@ -14,7 +14,8 @@
  * S that it does not hold.
  *
  * A file that never holds still is published all the same after some rounds, as long as it was
- * when it was opened: a log's readers get a prefix of it.  The receipt says `live`.
+ * when it was opened: a log's readers get a prefix of it, those of a file that is replaced again
+ * and again one of its versions.  The receipt says `live`.
  */
 #include "reconcile.h"
 
@@ -89,6 +90,16 @@ static bool only_grew(const struct side_attr *before, const struct side_attr *no
 {
 	return now->type == SIDE_FILE && now->size_bytes >= before->size_bytes &&
 	       (!before->has_inode || before->ino == now->ino);
+}
+
+/* The file that was opened has another name or none by now, and is as it was when it was opened:
+ * what was read of it is one whole version. */
+static bool replaced_whole(struct copy *copy, const struct side_attr *now)
+{
+	struct side_attr opened;
+	return now->type == SIDE_FILE && now->has_inode && now->ino != copy->s.ino &&
+	       side_file_attr(copy->from_file, &opened, &copy->job->why) == 0 &&
+	       opened.size_bytes == copy->s.size_bytes && opened.mtime_ns == copy->s.mtime_ns;
 }
 
 static bool is_zero(const char *data, size_t len)
@@ -293,7 +304,8 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 		r = look(job, pair->source, job->rel, &now);
 	}
 	if (r == 0 && !held_still(&copy->s, &now)) {
-		job->live = publish_live && only_grew(&copy->s, &now);
+		job->live =
+			publish_live && (only_grew(&copy->s, &now) || replaced_whole(copy, &now));
 		r = job->live ? 0 : FILE_CHANGED;
 	}
 	if (r == 0) {
