@@ -21,11 +21,15 @@ const struct config_row config_rows[] = {
 	{NULL, "trees", CONFIG_TREES, AT(trees), .required = true,
 		.expected = "a list of maps with source and target",
 		.help = "What is mirrored where: a list of maps with source, target and "
-			"optionally exclude. Either side is an absolute path or "
+			"optionally exclude, verify and bandwidth. Either side is an absolute path "
+			"or "
 			"sftp://user@host:port/path. Exclude patterns without a slash match any "
 			"name, others match from the top of the tree; one that ends in a slash "
 			"matches what is below such a directory. * and ? do not cross slashes, ** "
-			"does."},
+			"does. verify says how a copy is looked at before it gets its name: "
+			"'none' (the default: every reply of the server was good), 'size', or "
+			"'checksum' (all of it is read back and compared). bandwidth limits the "
+			"content that one copier sends in a second, such as 100MiB/s."},
 	{NULL, "broker", CONFIG_BROKER, AT(broker), .fallback = "managed",
 		.expected = "'managed' or a URL such as amqps://user@host/vhost",
 		.help = "The RabbitMQ that carries the changes: 'managed' is a private one "
@@ -111,6 +115,20 @@ const struct config_row config_rows[] = {
 		.min = 64 * KIB, .max = 4 * GIB, .expected = "a size from 64KiB to 4GiB",
 		.help = "Content of a large file that one copier has in flight at most, "
 			"over all its connections, 2 MiB on each."},
+	{"copier", "bandwidth", CONFIG_RATE, AT(copier.bandwidth_bytes), .fallback = "0",
+		.max = 1024 * GIB, .expected = "0 or a size a second, such as 100MiB/s",
+		.help = "Content that one copier sends in a second, all trees together; 0: "
+			"no limit. Live orders come before bulk ones, and small files are "
+			"not held up by large ones. 'mirrorctl restart copier' brings a change "
+			"into effect; what is under way then begins anew."},
+	{"copier", "delta_size", CONFIG_SIZE, AT(copier.delta_bytes), .fallback = "64MiB",
+		.max = 1024 * GIB, .expected = "0 or a size to 1024GiB",
+		.help = "Of files from this size on, only the blocks that have changed are "
+			"sent, where the server can copy the others (copy-data); 0: never."},
+	{"copier", "delta_room", CONFIG_SIZE, AT(copier.delta_room_bytes), .fallback = "256MiB",
+		.min = MIB, .max = 1024 * GIB, .expected = "a size from 1MiB to 1024GiB",
+		.help = "What the records of such files' blocks take in the state directory "
+			"at most; that of a file takes 1/4096 of its size, up to 2 MiB."},
 	{"copier", "fsync", CONFIG_FLAG, AT(copier.fsync), .fallback = "false",
 		.expected = "true or false",
 		.help = "Whether files are flushed to disk at the target before they get "

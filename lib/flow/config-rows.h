@@ -18,6 +18,7 @@ enum config_type {
 	CONFIG_PAUSES,    /* uint64_t *, with retry_count: whole seconds */
 	CONFIG_COUNT,     /* uint64_t */
 	CONFIG_SIZE,      /* uint64_t, bytes */
+	CONFIG_RATE,      /* uint64_t, bytes a second */
 	CONFIG_RING,      /* uint64_t, bytes, a power of two */
 	CONFIG_PLACES,    /* char **: NULL-terminated paths */
 	CONFIG_TRANSPORT, /* enum transport */
@@ -52,3 +53,4 @@ void config_free_trees(struct tree *trees, size_t count);
 /* "64MiB", "1000", as config files spell it; returns buffer. */
 char *config_size_text(uint64_t bytes, char *buffer, size_t size_bytes);
 const char *config_transport_name(enum transport transport);
+const char *config_verify_name(enum verify verify);

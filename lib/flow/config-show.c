@@ -81,6 +81,12 @@ static void show_pauses(FILE *out, const struct config *config)
 	(void)fputc(']', out);
 }
 
+static void show_rate(FILE *out, uint64_t bytes)
+{
+	char text[32];
+	(void)fprintf(out, "%s%s", config_size_text(bytes, text, sizeof(text)), bytes ? "/s" : "");
+}
+
 static void show_trees(FILE *out, const struct config *config)
 {
 	for (size_t i = 0; i < config->tree_count; i++) {
@@ -92,6 +98,13 @@ static void show_trees(FILE *out, const struct config *config)
 		if (tree->exclude) {
 			(void)fputs("\n    exclude: ", out);
 			show_list(out, tree->exclude);
+		}
+		if (tree->verify != VERIFY_NONE) {
+			(void)fprintf(out, "\n    verify: %s", config_verify_name(tree->verify));
+		}
+		if (tree->bandwidth_bytes) {
+			(void)fputs("\n    bandwidth: ", out);
+			show_rate(out, tree->bandwidth_bytes);
 		}
 	}
 }
@@ -122,6 +135,9 @@ static void show_value(FILE *out, const struct config *config, const struct conf
 	case CONFIG_SIZE:
 	case CONFIG_RING:
 		(void)fputs(config_size_text(*(const uint64_t *)field, text, sizeof(text)), out);
+		break;
+	case CONFIG_RATE:
+		show_rate(out, *(const uint64_t *)field);
 		break;
 	case CONFIG_PLACES:
 		show_list(out, config->journal);
@@ -207,7 +223,9 @@ void config_show_defaults(FILE *out)
 		if (row->type == CONFIG_TREES) {
 			(void)fputs("trees:\n  - source: /fs/primary/ops\n"
 				    "    target: sftp://ops@second.example/fs/secondary/ops\n"
-				    "#    exclude: [\"*.swp\", scratch/]\n",
+				    "#    exclude: [\"*.swp\", scratch/]\n"
+				    "#    verify: none\n"
+				    "#    bandwidth: 100MiB/s\n",
 				out);
 		} else if (row->type == CONFIG_MIRROR) {
 			(void)fputs("mirror: demo\n", out);

@@ -187,9 +187,27 @@ static int read_exclude(const struct config_source *source, yaml_node_t *node, c
 	return config_read_list(source, node, read_pattern, ret);
 }
 
+static int read_word(
+	const struct config_source *source, const char *key, yaml_node_t *node, struct tree *tree)
+{
+	char found[128];
+	bool is_verify = strcmp(key, "verify") == 0;
+	int r = -EINVAL;
+	if (node->type == YAML_SCALAR_NODE) {
+		struct span text = span_of(node->data.scalar.value, node->data.scalar.length);
+		r = is_verify ? config_read_verify(text, &tree->verify)
+			      : config_read_rate(text, &tree->bandwidth_bytes);
+	}
+	return r != -EINVAL ? r
+			    : config_refuse(source, node->start_mark, "%s: found %s; expected %s",
+				      key, config_found(node, found, sizeof(found)),
+				      is_verify ? "none, size or checksum"
+						: "a size a second, such as 100MiB/s");
+}
+
 static int read_tree_key(void *arg, const char *key, yaml_node_t *key_node, yaml_node_t *value)
 {
-	static const char *const keys[] = {"source", "target", "exclude"};
+	static const char *const keys[] = {"source", "target", "exclude", "verify", "bandwidth"};
 	struct reading *reading = arg;
 	if (strcmp(key, "source") == 0) {
 		return read_location(reading->source, key, value, &reading->tree->source);
@@ -200,11 +218,14 @@ static int read_tree_key(void *arg, const char *key, yaml_node_t *key_node, yaml
 	if (strcmp(key, "exclude") == 0) {
 		return read_exclude(reading->source, value, &reading->tree->exclude);
 	}
-	const char *near = config_nearest(key, keys, 3);
+	if (strcmp(key, "verify") == 0 || strcmp(key, "bandwidth") == 0) {
+		return read_word(reading->source, key, value, reading->tree);
+	}
+	const char *near = config_nearest(key, keys, sizeof(keys) / sizeof(keys[0]));
 	return config_refuse(reading->source, key_node->start_mark,
 		"unknown key %s of a tree; %s%s%s", log_quote(span_str(key)),
-		near ? "did you mean '" : "expected source, target or exclude", near ? near : "",
-		near ? "'?" : "");
+		near ? "did you mean '" : "expected source, target, exclude, verify or bandwidth",
+		near ? near : "", near ? "'?" : "");
 }
 
 static int read_tree(const struct config_source *source, yaml_node_t *node, struct tree *tree)

@@ -253,6 +253,40 @@ static int read_transport(struct span text, enum transport *field)
 	return -EINVAL;
 }
 
+static const char *const verify_names[] = {
+	[VERIFY_NONE] = "none", [VERIFY_SIZE] = "size", [VERIFY_CONTENT] = "checksum"};
+
+const char *config_verify_name(enum verify verify)
+{
+	return verify_names[verify];
+}
+
+int config_read_verify(struct span text, enum verify *ret)
+{
+	for (unsigned i = 0; i < sizeof(verify_names) / sizeof(verify_names[0]); i++) {
+		if (span_equal(text, span_str(verify_names[i]))) {
+			*ret = (enum verify)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* A size, and "/s" where somebody likes it. */
+static int read_rate(const struct config_row *row, struct span text, uint64_t *ret)
+{
+	if (text.len > 2 && memcmp(text.data + text.len - 2, "/s", 2) == 0) {
+		text.len -= 2;
+	}
+	return read_size(row, text, ret);
+}
+
+int config_read_rate(struct span text, uint64_t *ret)
+{
+	static const struct config_row row = {.min = 1, .max = UINT64_C(1) << 40};
+	return read_rate(&row, text, ret);
+}
+
 static int read_flag(struct span text, bool *field)
 {
 	*field = span_equal(text, SPAN("true"));
@@ -361,6 +395,8 @@ static int read_scalar(const struct config_row *row, struct span text, void *fie
 		return read_count(row, text, field);
 	case CONFIG_SIZE:
 		return read_size(row, text, field);
+	case CONFIG_RATE:
+		return read_rate(row, text, field);
 	case CONFIG_RING:
 		return read_ring(row, text, field);
 	case CONFIG_TRANSPORT:

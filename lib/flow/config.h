@@ -33,9 +33,18 @@ struct location {
 int location_parse(struct span text, struct location *ret);
 void location_finish(struct location *location);
 
+/* How a copy is looked at before it gets its name. */
+enum verify {
+	VERIFY_NONE,    /* the server's replies were good */
+	VERIFY_SIZE,    /* and it is as long as the source was */
+	VERIFY_CONTENT, /* and what is read back is what the source has */
+};
+
 struct tree {
 	struct location source, target;
 	char **exclude; /* patterns, NULL-terminated */
+	enum verify verify;
+	uint64_t bandwidth_bytes; /* content sent in a second by one copier; 0: no limit */
 };
 
 enum transport { TRANSPORT_LIBSSH2, TRANSPORT_SSH };
@@ -66,13 +75,16 @@ struct config {
 		enum transport transport;
 		char *identity; /* key file, or NULL: agent and defaults */
 		char *known_hosts;
-		char *ssh_command;     /* transport ssh: the program, default "ssh" */
-		uint64_t in_flight;    /* orders carried out at once by one copier */
-		uint64_t window_bytes; /* content in flight of one copier */
-		uint64_t connections;  /* of one copier, for large files */
-		uint64_t split_bytes;  /* what a file has beyond goes over several of them */
-		bool fsync;            /* fsync@openssh.com before each rename */
-		bool allow_non_atomic; /* accept servers without posix-rename@openssh.com */
+		char *ssh_command;        /* transport ssh: the program, default "ssh" */
+		uint64_t in_flight;       /* orders carried out at once by one copier */
+		uint64_t window_bytes;    /* content in flight of one copier */
+		uint64_t connections;     /* of one copier, for large files */
+		uint64_t split_bytes;     /* what a file has beyond goes over several of them */
+		uint64_t bandwidth_bytes; /* in a second, all trees together; 0: no limit */
+		uint64_t delta_bytes; /* from this size on only changed blocks are sent; 0: never */
+		uint64_t delta_room_bytes; /* for records of what the targets have */
+		bool fsync;                /* fsync@openssh.com before each rename */
+		bool allow_non_atomic;     /* accept servers without posix-rename@openssh.com */
 	} copier;
 	struct {
 		uint64_t interval_ns; /* how often metrics are written */

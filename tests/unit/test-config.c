@@ -178,6 +178,32 @@ static void keys(void **state)
 	refused(TREES "- {source: /a, targte: /b}\n",
 		"f:3:16: unknown key 'targte' of a tree; did you");
 	refused(TREES "- {source: /a}\n", "f:3:3: trees: missing key 'target'");
+	refused(TREES "- {source: /a, target: /b, verify: all}\n",
+		"f:3:36: verify: found 'all'; expected none, size or checksum");
+	refused(TREES "- {source: /a, target: /b, bandwidth: fast}\n",
+		"f:3:39: bandwidth: found 'fast'; expected a size a second");
+}
+
+static void words_of_a_tree(void **state)
+{
+	char text[4096] = "";
+	struct config *config =
+		parsed(TREES "- {source: /a, target: /b, verify: checksum, bandwidth: 100MiB/s}\n"
+			     "- {source: /c, target: /d}\ncopier: {bandwidth: 1GiB}\n");
+	(void)state;
+	FILE *out = fmemopen(text, sizeof(text), "w");
+	config_show(config, out);
+	(void)fclose(out);
+	config_destroy(config);
+	assert_non_null(strstr(text, "\n    verify: checksum\n    bandwidth: 100MiB/s\n"));
+	assert_non_null(strstr(text, "\n  bandwidth: 1GiB/s\n"));
+	config = parsed(text);
+	assert_int_equal(config->trees[0].verify, VERIFY_CONTENT);
+	assert_int_equal(config->trees[0].bandwidth_bytes, 100 << 20);
+	assert_int_equal(config->trees[1].verify, VERIFY_NONE);
+	assert_int_equal(config->trees[1].bandwidth_bytes, 0);
+	assert_int_equal(config->copier.bandwidth_bytes, 1 << 30);
+	config_destroy(config);
 }
 
 static void values_that_are_wrong(void **state)
@@ -478,6 +504,7 @@ int main(void)
 		cmocka_unit_test(locations),
 		cmocka_unit_test(files_that_are_no_map),
 		cmocka_unit_test(keys),
+		cmocka_unit_test(words_of_a_tree),
 		cmocka_unit_test(values_that_are_wrong),
 		cmocka_unit_test(brokers_that_are_wrong),
 		cmocka_unit_test(trees_that_are_wrong),
