@@ -17,33 +17,20 @@
  * when it was opened: a log's readers get a prefix of it, those of a file that is replaced again
  * and again one of its versions.  The receipt says `live`.
  */
-#include "reconcile.h"
+#include "copy.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/path.h"
 #include "flow/task.h"
 
-#define COPY_BYTES     (256 * 1024)       /* read and written at once */
-#define HOLE_BYTES     4096               /* zeros, so many and aligned, may be a hole */
-#define TURN_BYTES     (16 * 1024 * 1024) /* copied before the loop gets a turn */
-#define COPY_TRIES     3                  /* in one order */
+#define COPY_TRIES     3 /* in one order */
 #define LIVE_ATTEMPTS  2 /* orders that found it changing, before a prefix is published */
 #define TICK_FINE_NS   (20 * CLOCK_MS) /* local clocks tick with the kernel */
 #define TICK_COARSE_NS (2 * CLOCK_S)   /* whole seconds, and servers' clocks */
-
-/* How S looked when it was opened, and where it goes. */
-struct copy {
-	struct job *job;
-	struct span to;
-	struct side_file *from_file, *to_file;
-	struct side_attr s;
-	char *buffer;
-};
 
 static void wait_until_old(const struct side_attr *s, uint64_t age_ns)
 {
@@ -102,117 +89,6 @@ static bool replaced_whole(struct copy *copy, const struct side_attr *now)
 	       opened.size_bytes == copy->s.size_bytes && opened.mtime_ns == copy->s.mtime_ns;
 }
 
-static bool is_zero(const char *data, size_t len)
-{
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
-}
-
-/* How much at the beginning of data is of one kind: blocks of zeros, or others. */
-static size_t run_length(const char *data, size_t len, bool *ret_zero)
-{
-	size_t done = 0;
-	for (size_t block; done < len; done += block) {
-		block = len - done < HOLE_BYTES ? len - done : HOLE_BYTES;
-		bool zero = is_zero(data + done, block);
-		if (done && zero != *ret_zero) {
-			break;
-		}
-		*ret_zero = zero;
-	}
-	return done;
-}
-
-/* A source that does not tell its holes: what is zero becomes one.  The file is new, so what is
- * not written is a hole. */
-static int write_data(struct copy *copy, uint64_t offset, const char *data, size_t len)
-{
-	bool zero = false, knows = side_can(copy->job->pair->source) & SIDE_CAN_HOLES;
-	int r = 0;
-	for (size_t run; r == 0 && len; offset += run, data += run, len -= run) {
-		run = knows ? len : run_length(data, len, &zero);
-		if (!zero) {
-			r = side_write(copy->to_file, offset, data, run, &copy->job->why);
-		}
-	}
-	return r;
-}
-
-static int copy_by_buffer(struct copy *copy, uint64_t begin, uint64_t end)
-{
-	struct job *job = copy->job;
-	while (begin < end) {
-		size_t want = end - begin < COPY_BYTES ? (size_t)(end - begin) : COPY_BYTES,
-		       got = 0;
-		if (!copy->buffer &&
-			!(copy->buffer = malloc(want < COPY_BYTES ? want : COPY_BYTES))) {
-			return -ENOMEM;
-		}
-		int r = side_read(copy->from_file, begin, copy->buffer, want, &got, &job->why);
-		if (r == 0 && got == 0) {
-			return FILE_CHANGED; /* shorter than when it was opened */
-		}
-		if (r == 0) {
-			r = write_data(copy, begin, copy->buffer, got);
-		}
-		if (r < 0) {
-			return r;
-		}
-		begin += got;
-	}
-	return 0;
-}
-
-static int copy_step(struct copy *copy, uint64_t begin, uint64_t end)
-{
-	int r = side_copy_range(
-		copy->from_file, copy->to_file, begin, end - begin, &copy->job->why);
-	if (r == -EOPNOTSUPP) {
-		free(copy->buffer);
-		copy->buffer = NULL;
-		r = copy_by_buffer(copy, begin, end);
-	}
-	if (r == 0) {
-		copy->job->work.bytes += end - begin;
-	}
-	return r;
-}
-
-/* Between local sides nothing else would give way to the broker's heartbeat. */
-static int copy_range(struct copy *copy, uint64_t begin, uint64_t end)
-{
-	int r = 0;
-	while (r == 0 && begin < end) {
-		uint64_t next = end - begin > TURN_BYTES ? begin + TURN_BYTES : end;
-		r = copy_step(copy, begin, next);
-		begin = next;
-		if (begin < end) {
-			task_wait_until(clock_now());
-		}
-	}
-	return r;
-}
-
-/* Data goes over, holes stay holes. */
-static int copy_data(struct copy *copy)
-{
-	uint64_t at = 0, begin, end;
-	int r = 0;
-	while (r == 0 && at < copy->s.size_bytes) {
-		r = side_next_data(copy->from_file, at, &begin, &end, &copy->job->why);
-		if (r == -ENXIO) {
-			return 0; /* the rest is a hole */
-		}
-		if (end > copy->s.size_bytes) {
-			end = copy->s.size_bytes;
-		}
-		if (r == 0 && begin < end) {
-			r = copy_range(copy, begin, end);
-		}
-		at = r == 0 && end > at ? end : copy->s.size_bytes;
-	}
-	return r;
-}
-
 static int make_temporary(struct copy *copy, struct span temporary)
 {
 	struct job *job = copy->job;
@@ -238,13 +114,14 @@ static int fill_temporary(struct copy *copy, struct span temporary)
 		r = make_temporary(copy, temporary);
 	}
 	if (r == 0) {
-		r = copy_data(copy);
+		r = delta_begin(copy) ? delta_copy(copy) : content_copy(copy);
 	}
 	if (r == 0 && !side_is_remote(pair->source) && !side_is_remote(pair->target)) {
 		r = side_copy_xattrs(copy->from_file, copy->to_file, &job->why);
 	}
 	struct side_attr set = copy->s;
 	set.has_owner = set.has_owner && !side_is_remote(pair->target);
+	set.atime_s = copy->tag;
 	if (r == 0) {
 		r = side_complete(
 			STEAL(copy->to_file), &set, pair->config->copier.fsync, &job->why);
@@ -257,6 +134,7 @@ static void copy_finish(struct copy *copy)
 	side_close(STEAL(copy->from_file));
 	side_close(STEAL(copy->to_file));
 	free(STEAL(copy->buffer));
+	delta_finish(copy);
 }
 
 /* Also when the connection broke under it: nobody else would know of this name. */
@@ -300,6 +178,9 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 
 	int r = fill_temporary(copy, buf_span(&temporary));
 	if (r == 0) {
+		r = content_verify(copy, buf_span(&temporary));
+	}
+	if (r == 0) {
 		wait_for_second(job, &copy->s);
 		r = look(job, pair->source, job->rel, &now);
 	}
@@ -309,7 +190,11 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 		r = job->live ? 0 : FILE_CHANGED;
 	}
 	if (r == 0) {
-		return give_name(job, buf_span(&temporary), copy->to, exclusive, ret_made);
+		r = give_name(job, buf_span(&temporary), copy->to, exclusive, ret_made);
+		if (*ret_made) {
+			delta_done(copy);
+		}
+		return r;
 	}
 	side_close(STEAL(copy->to_file));
 	remove_temporary(job, buf_span(&temporary));
@@ -340,9 +225,10 @@ static int ask_again(struct job *job)
 int file_copy(struct job *job, struct span to, bool exclusive, bool *ret_made)
 {
 	int r = FILE_CHANGED;
+	bool no_delta = false;
 	*ret_made = false;
 	for (unsigned i = 0; r == FILE_CHANGED && i < COPY_TRIES; i++) {
-		struct copy copy = {.job = job, .to = to};
+		struct copy copy = {.job = job, .to = to, .no_delta = no_delta};
 		struct side_attr s;
 		r = look(job, job->pair->source, job->rel, &s);
 		if (r == 0 && s.type != SIDE_FILE) {
@@ -354,6 +240,7 @@ int file_copy(struct job *job, struct span to, bool exclusive, bool *ret_made)
 			bool last = i + 1 == COPY_TRIES && job->order->attempt >= LIVE_ATTEMPTS;
 			r = copy_once(&copy, exclusive, last, ret_made);
 		}
+		no_delta = copy.no_delta;
 		copy_finish(&copy);
 		if (r == 0) {
 			r = look_again(job, &copy.s);

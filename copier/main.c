@@ -10,6 +10,8 @@
  *     rename.c     move instead of copy
  *     entry.c      gone, symlinks          directory.c  directories, deep
  *     file.c       regular files           links.c      files with several names
+ *       content.c    moving the bytes      delta.c      of large files only what changed
+ *       record.c     what the target has
  *     gone.c       detaching               purge.c      deleting what was detached
  *     bulk.c       many new files of one directory
  *   job.c        what one order found and did

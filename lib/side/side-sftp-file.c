@@ -467,6 +467,7 @@ static int complete(struct sftp_file *file, const struct side_attr *attr, bool s
 	CLEANUP(sftp_call_finish) struct sftp_call flush = SFTP_CALL;
 	CLEANUP(sftp_call_finish) struct sftp_call close = SFTP_CALL;
 	told.flags |= SFTP_ATTR_SIZE;
+	told.atime = attr->atime_s ? attr->atime_s : told.atime;
 	told.size_bytes = attr->size_bytes;
 	file->task = task_self();
 	sftp_lanes_end(file);

@@ -395,6 +395,7 @@ int sftp_side_attr(const struct sftp_attr *attr, struct side_attr *ret)
 		.mode = attr->mode & 07777,
 		.size_bytes = attr->size_bytes,
 		.mtime_ns = (int64_t)attr->mtime * 1000000000,
+		.atime_s = attr->flags & SFTP_ATTR_TIMES ? attr->atime : 0,
 		.has_owner = attr->flags & SFTP_ATTR_OWNER,
 		.uid = attr->uid,
 		.gid = attr->gid,

@@ -34,6 +34,7 @@ struct side_attr {
 	uint32_t mode; /* 07777 only */
 	uint64_t size_bytes;
 	int64_t mtime_ns; /* SFTP: whole seconds */
+	uint32_t atime_s; /* SFTP: as told; side_complete() sets it where it is not 0; else 0 */
 	bool has_owner;
 	uint32_t uid, gid;
 	bool has_inode; /* local only: dev, ino, nlink, allocated, ctime */

@@ -201,6 +201,33 @@ static void a_directory_moves(void)
 	hint(CHANGE_REMOVE, "x", 0);
 }
 
+/* Only its changed blocks are sent, the others are copied at the target. */
+static void write_large(unsigned seed)
+{
+	static char block[65536];
+	FILE *file = fopen(at("s", "large"), seed ? "r+" : "w");
+	assert_non_null(file);
+	for (unsigned i = 0; i < (seed ? 1 : 4); i++) {
+		memset(block, (int)(seed + i + 1), sizeof(block));
+		assert_int_equal(fwrite(block, sizeof(block), 1, file), 1);
+	}
+	assert_int_equal(fclose(file), 0);
+	set_mtime("s", "large", OLD + seed);
+	hint(CHANGE_WRITE, "large", CHANGE_FORCE);
+}
+
+static void a_large_file(void)
+{
+	w.config.copier.delta_bytes = 65536;
+	w.config.copier.delta_room_bytes = 1 << 20;
+	write_large(0);
+}
+
+static void a_large_file_changes(void)
+{
+	write_large(100);
+}
+
 #define SCENARIO(name, before, change)                                                             \
 	static void name(void **state)                                                             \
 	{                                                                                          \
@@ -210,6 +237,7 @@ SCENARIO(while_files_are_copied, one_file, files_change)
 SCENARIO(while_symlinks_are_made, links_and_directories, symlinks_change)
 SCENARIO(while_a_group_is_made, one_file, a_group_appears)
 SCENARIO(while_a_group_is_written, a_group, a_group_is_written)
+SCENARIO(while_a_large_file_changes, a_large_file, a_large_file_changes)
 SCENARIO(while_a_directory_moves, a_directory, a_directory_moves)
 
 int main(int argc, char **argv)
@@ -219,6 +247,7 @@ int main(int argc, char **argv)
 		CASE(while_symlinks_are_made),
 		CASE(while_a_group_is_made),
 		CASE(while_a_group_is_written),
+		CASE(while_a_large_file_changes),
 		CASE(while_a_directory_moves),
 	};
 	if (argc == 3 && strcmp(argv[1], "relay") == 0) {
