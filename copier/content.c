@@ -41,11 +41,14 @@ size_t content_run(const char *data, size_t len, bool *ret_zero)
 
 int content_write(struct copy *copy, uint64_t offset, const char *data, size_t len, bool zeros)
 {
+	const size_t most = throttle_piece(copy->job, len);
 	bool zero = false;
 	int r = 0;
 	for (size_t run; r == 0 && len; offset += run, data += run, len -= run) {
-		run = zeros ? content_run(data, len, &zero) : len;
+		run = len < most ? len : most;
+		run = zeros ? content_run(data, run, &zero) : run;
 		if (!zero) {
+			throttle_wait(copy->job, run);
 			r = side_write(copy->to_file, offset, data, run, &copy->job->why);
 		}
 	}
@@ -87,6 +90,9 @@ static int copy_step(struct copy *copy, uint64_t begin, uint64_t end)
 {
 	int r = side_copy_range(
 		copy->from_file, copy->to_file, begin, end - begin, &copy->job->why);
+	if (r == 0) {
+		throttle_wait(copy->job, (size_t)(end - begin));
+	}
 	if (r == -EOPNOTSUPP) {
 		free(copy->buffer);
 		copy->buffer = NULL;
@@ -101,9 +107,10 @@ static int copy_step(struct copy *copy, uint64_t begin, uint64_t end)
 /* Between local sides nothing else would give way to the broker's heartbeat. */
 static int copy_range(struct copy *copy, uint64_t begin, uint64_t end)
 {
+	const size_t step = throttle_piece(copy->job, TURN_BYTES);
 	int r = 0;
 	while (r == 0 && begin < end) {
-		uint64_t next = end - begin > TURN_BYTES ? begin + TURN_BYTES : end;
+		uint64_t next = end - begin > step ? begin + step : end;
 		r = copy_step(copy, begin, next);
 		begin = next;
 		if (begin < end) {

@@ -40,6 +40,7 @@ struct errand {
 
 struct copier {
 	struct service *service;
+	struct throttle throttle; /* of all trees */
 	struct pair *pairs;
 	size_t pair_count;
 	struct task_pool *orders, *bulk, *house; /* house: settling, purging, probing */

@@ -44,6 +44,7 @@ int pair_open(struct pair *pair, struct loop *loop, const struct config *config,
 	pair->config = config;
 	pair->tree = tree;
 	pair->self.source = ident_source();
+	pair->throttle.bucket.rate_bytes = tree->bandwidth_bytes;
 	int r = side_create(loop, &tree->source, &options, &pair->source, why);
 	if (r == 0) {
 		r = side_create(loop, &tree->target, &options, &pair->target, why);

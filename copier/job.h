@@ -18,6 +18,7 @@
 #include "flow/config.h"
 #include "flow/task.h"
 #include "side/side.h"
+#include "throttle.h"
 
 /* A tree and its two sides, shared by all jobs of a copier. */
 struct pair {
@@ -28,6 +29,8 @@ struct pair {
 	uint64_t source_epoch, target_epoch; /* for which the guards were last passed */
 	uint64_t guarded_ns;                 /* when they were last passed */
 	uint64_t source_dev;                 /* device of the source's root, where it has one */
+	struct throttle throttle;            /* the tree's */
+	struct throttle *shared_throttle;    /* of all trees, or NULL */
 	struct ident self;                   /* .source: of this copier's idents; .number counts */
 };
 

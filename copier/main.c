@@ -11,7 +11,7 @@
  *     entry.c      gone, symlinks          directory.c  directories, deep
  *     file.c       regular files           links.c      files with several names
  *       content.c    moving the bytes      delta.c      of large files only what changed
- *       record.c     what the target has
+ *       record.c     what the target has   throttle.c   not faster than allowed
  *     gone.c       detaching               purge.c      deleting what was detached
  *     bulk.c       many new files of one directory
  *   job.c        what one order found and did
@@ -136,12 +136,14 @@ static void on_purge_timer(void *arg)
 static int open_pairs(struct copier *copier, struct why *why)
 {
 	const struct config *config = copier->service->config;
+	copier->throttle.bucket.rate_bytes = config->copier.bandwidth_bytes;
 	copier->pairs = calloc(config->tree_count, sizeof(*copier->pairs));
 	if (!copier->pairs) {
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < config->tree_count; i++) {
 		copier->pair_count = i + 1;
+		copier->pairs[i].shared_throttle = &copier->throttle;
 		int r = pair_open(
 			&copier->pairs[i], copier->service->loop, config, &config->trees[i], why);
 		if (r < 0) {

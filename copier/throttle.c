@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "throttle.h"
+
+#include <stdbool.h>
+
+#include "core/clock.h"
+#include "flow/task.h"
+#include "job.h"
+
+#define BURST_NS        (100 * CLOCK_MS) /* may be caught up after a pause */
+#define PIECES_A_SECOND 20
+#define PIECE_MIN_BYTES (16U * 1024)
+#define LOOK_AGAIN_NS   (20 * CLOCK_MS)
+
+uint64_t bucket_take(struct bucket *bucket, uint64_t bytes, uint64_t now_ns)
+{
+	if (!bucket->rate_bytes) {
+		return now_ns;
+	}
+	uint64_t earliest = now_ns > BURST_NS ? now_ns - BURST_NS : 0;
+	uint64_t begin = bucket->next_ns > earliest ? bucket->next_ns : earliest;
+	bucket->next_ns =
+		begin + (uint64_t)((double)bytes * (double)CLOCK_S / (double)bucket->rate_bytes);
+	return begin > now_ns ? begin : now_ns;
+}
+
+size_t throttle_piece(const struct job *job, size_t most)
+{
+	const struct throttle *const all[] = {&job->pair->throttle, job->pair->shared_throttle};
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t rate = all[i] ? all[i]->bucket.rate_bytes : 0;
+		uint64_t piece = rate / PIECES_A_SECOND;
+		piece = piece / PIECE_MIN_BYTES * PIECE_MIN_BYTES;
+		piece = piece < PIECE_MIN_BYTES ? PIECE_MIN_BYTES : piece;
+		most = rate && piece < most ? (size_t)piece : most;
+	}
+	return most;
+}
+
+static void wait_at(struct throttle *throttle, bool bulk, size_t bytes)
+{
+	while (bulk && throttle->live_waiting) {
+		task_wait_until(clock_now() + LOOK_AGAIN_NS);
+	}
+	uint64_t when = bucket_take(&throttle->bucket, bytes, clock_now());
+	throttle->live_waiting += !bulk;
+	while (clock_now() < when) {
+		task_wait_until(when);
+	}
+	throttle->live_waiting -= !bulk;
+}
+
+void throttle_wait(struct job *job, size_t bytes)
+{
+	bool bulk = job->order->facts & CHANGE_BULK;
+	struct throttle *const all[] = {&job->pair->throttle, job->pair->shared_throttle};
+	for (size_t i = 0; i < 2; i++) {
+		if (all[i] && all[i]->bucket.rate_bytes) {
+			wait_at(all[i], bulk, bytes);
+		}
+	}
+}
