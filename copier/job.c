@@ -92,6 +92,7 @@ int job_take(struct job *job, struct job *other)
 	work_add(&job->work, &other->work);
 	job->blocked = job->blocked || other->blocked;
 	job->live = job->live || other->live;
+	job->left = job->left || other->left;
 	job_finish(other);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #define STACK_BYTES (128 * 1024)
 #define IN_FLIGHT   6
 #define TASKS       48
+#define HANDS       8
 
 struct one {
 	struct copier *copier; /* NULL: dead */
@@ -52,6 +53,7 @@ void copier_start(unsigned i)
 	must(task_pool_create(sim.loop, TASKS, STACK_BYTES, &copier->orders) == 0);
 	must(task_pool_create(sim.loop, TASKS, STACK_BYTES, &copier->bulk) == 0);
 	must(task_pool_create(sim.loop, 1, STACK_BYTES, &copier->house) == 0);
+	must(task_pool_create(sim.loop, HANDS, STACK_BYTES, &copier->hands) == 0);
 	must(task_start(copier->house, settle_run, copier) == 0);
 	one->copier = copier;
 	broker_attach_copier(i, one->service.broker);
@@ -70,6 +72,7 @@ void copier_kill(unsigned i)
 	task_pool_destroy(copier->orders);
 	task_pool_destroy(copier->bulk);
 	task_pool_destroy(copier->house);
+	task_pool_destroy(copier->hands);
 	one->copier = NULL; /* what it had is lost with it */
 }
 

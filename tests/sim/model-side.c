@@ -29,7 +29,7 @@ struct model_file {
 	uint64_t epoch;
 };
 
-enum verb { MKDIR, RMDIR, UNLINK, RENAME, LINK, SYMLINK, SET, MAKE, WRITE, COMPLETE };
+enum verb { MKDIR, RMDIR, UNLINK, RENAME, RENAME_NEW, LINK, SYMLINK, SET, MAKE, WRITE, COMPLETE };
 
 /* A request that changes something; its bytes are its own, for it may outlive the caller. */
 struct request {
@@ -70,6 +70,9 @@ static int act(struct request *it, struct fs_node **ret)
 		return fs_unlink(fs, a, follow);
 	case RENAME:
 		return fs_rename(fs, a, b, follow);
+	case RENAME_NEW:
+		r = fs_link(fs, a, b, follow);
+		return r < 0 ? r : fs_unlink(fs, a, follow);
 	case LINK:
 		return fs_link(fs, a, b, follow);
 	case SYMLINK:
@@ -446,6 +449,12 @@ static int model_rename(struct side *side, struct span from, struct span to, str
 	return perform(&request, NULL, why);
 }
 
+static int model_rename_new(struct side *side, struct span from, struct span to, struct why *why)
+{
+	struct request request = request_of(side, RENAME_NEW, from, to);
+	return perform(&request, NULL, why);
+}
+
 static int model_link(struct side *side, struct span from, struct span to, struct why *why)
 {
 	struct request request = request_of(side, LINK, from, to);
@@ -507,8 +516,8 @@ static void model_destroy(struct side *side)
 	.next_data = model_next_data, .file_attr = model_file_attr, .make = model_make,            \
 	.write = model_write, .complete = model_complete, .close = model_close,                    \
 	.mkdir = model_mkdir, .rmdir = model_rmdir, .unlink = model_unlink,                        \
-	.rename = model_rename, .link = model_link, .symlink = model_symlink,                      \
-	.readlink = model_readlink, .set = model_set
+	.rename = model_rename, .rename_new = model_rename_new, .link = model_link,                \
+	.symlink = model_symlink, .readlink = model_readlink, .set = model_set
 
 static const struct side_ops local_ops = {.can = can_local,
 	.remote = false,

@@ -154,13 +154,6 @@ static void links_stay_links(void **state)
 	assert_mirrored();
 }
 
-static void mirror_all(void)
-{
-	hint(CHANGE_LOOK, "", CHANGE_DEEP | CHANGE_DELETE);
-	carry_out_all();
-	assert_mirrored();
-}
-
 static void write_by(const char *rel, const char *content)
 {
 	FILE *file = fopen(at("s", rel), "r+");
