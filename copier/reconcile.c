@@ -100,16 +100,18 @@ static int make_parents(struct job *job, size_t missing_len)
 /*
  * An order that was begun before, here or by a copier that died, may have changed entries of any
  * directory on its way without telling: all of them are looked at once more.  The copier that
- * died has left a temporary name, too.
+ * died has left a temporary name, too, and an old server process may have made one after that:
+ * the look after `settle` finds it.
  */
 static int clear_up(struct job *job)
 {
+	bool settled = job->order->facts & CHANGE_SETTLED;
 	int r = 0;
-	if (!job->again && !job->order->attempt) {
-		return 0;
-	}
-	if (job->again && job->rel.len) {
+	if ((job->again || settled) && job->rel.len) {
 		r = temporary_sweep(job, job->rel);
+	}
+	if (!job->again && !job->order->attempt) {
+		return r;
 	}
 	if (job->again && r == 0) {
 		r = rename_ask_old(job, 0);
