@@ -321,6 +321,14 @@ static int move_memories(struct translate *t, const struct record *record, struc
 			       moved_along, move);
 }
 
+/* rename(2) does nothing where both are names of one file. */
+static bool same_file(const struct move *move)
+{
+	struct stat from, to;
+	return names_stat(move->from, &from) == 0 && names_stat(move->to, &to) == 0 &&
+	       from.st_dev == to.st_dev && from.st_ino == to.st_ino;
+}
+
 static int tell_rename(struct translate *t, const struct record *record, const struct move *move)
 {
 	const struct tree *old = names_tree(t->options.names, move->from);
@@ -359,7 +367,7 @@ static int take_rename(struct translate *t, const struct record *record)
 		return unnamed(t, r);
 	}
 	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
-	r = move_memories(t, record, &move);
+	r = same_file(&move) ? 0 : move_memories(t, record, &move);
 	r = r < 0 ? r : tell_literal(t, record, &cause, buf_span(&from));
 	return r < 0 ? r : tell_rename(t, record, &move);
 }

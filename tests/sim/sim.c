@@ -191,6 +191,7 @@ static void choose(struct sim_options *options)
 	seed_dice(options->seed + 77777);
 	options->remote = dice(3);
 	options->coherent = dice(2);
+	options->hasty = once_in(3);
 	options->writers = 1 + (unsigned)dice(4);
 	options->operations = 10 + (unsigned)dice(60);
 	options->copiers = 1 + (unsigned)dice(SIM_COPIERS_MAX);

@@ -28,6 +28,7 @@ struct sim_options {
 	bool faults;   /* deaths, broken connections, messages twice */
 	bool remote;   /* T is behind SFTP */
 	bool coherent; /* S is a local file system */
+	bool hasty;    /* all within a second, and of one size */
 	bool trace;
 	unsigned writers, operations, copiers, shards;
 };

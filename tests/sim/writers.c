@@ -98,6 +98,11 @@ static void scribble(struct fs_node *node)
 	if (offset + (size_t)len > 100) {
 		offset = dice(60);
 	}
+	if (sim.options.hasty) {
+		(void)snprintf(text, sizeof(text), "%08llu", (unsigned long long)version);
+		offset = 0;
+		len = 8;
+	}
 	fs_write(node, offset, text, (size_t)len);
 }
 
@@ -271,7 +276,10 @@ static void on_noted(void *arg)
 	if (once_in(30)) {
 		die(writer);
 	}
-	uint64_t pause = once_in(10) ? dice(12000) : once_in(2) ? dice(500) : dice(10);
+	uint64_t pause = sim.options.hasty ? dice(once_in(40) ? 5000 : 4)
+			 : once_in(10)     ? dice(12000)
+			 : once_in(2)      ? dice(500)
+					   : dice(10);
 	sim_after(pause * CLOCK_MS, on_turn, writer);
 }
 

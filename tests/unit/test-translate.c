@@ -499,6 +499,21 @@ static void renames(void **state)
 		       "away DX tree/a (tree/a > tree/b)\n");
 }
 
+/* rename(2) of a name to itself, or to another name of the same file, does nothing. */
+static void renames_that_do_nothing(void **state)
+{
+	struct world *w = *state;
+	w->time_ns = clock_wall();
+	assert_int_equal(mkdir(at(w, "tree/a"), 0755), 0);
+	write_file(w, "tree/a/f");
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/a"));
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/b"));
+	assert_told(w, "write F tree/a/f\nrename DX tree/a (tree/a > tree/a)\n"
+		       "away DX tree/a (tree/a > tree/a)\nwrite F tree/b/f\n"
+		       "rename DX tree/b (tree/a > tree/b)\naway DX tree/a (tree/a > tree/b)\n");
+}
+
 /* tar and cp -p set the time back, so equal times say nothing of what was written before. */
 static void renames_of_what_looks_old(void **state)
 {
@@ -895,6 +910,7 @@ int main(void)
 		TEST(open_for_long),
 		TEST(written_unseen_while_open),
 		TEST(renames),
+		TEST(renames_that_do_nothing),
 		TEST(renames_of_what_looks_old),
 		TEST(renames_over_borders),
 		TEST(renamed_while_open),
