@@ -117,8 +117,8 @@ int rename_ask_old(struct job *job, uint64_t pause_ns)
 	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
 		struct span from = pair_from(job, i);
 		if (from.len) {
-			r = job_follow(job, from,
-				job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE, pause_ns);
+			r = job_follow(job, from, job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE,
+				pause_ns);
 		}
 	}
 	return r;

@@ -43,8 +43,8 @@ struct world {
 };
 
 extern struct world w;
-extern bool push; /* the target is behind sftp-server */
-extern bool pull; /* the source is */
+extern bool push;        /* the target is behind sftp-server */
+extern bool pull;        /* the source is */
 extern const char *race; /* a file of T that appears when next something is told */
 extern const char *server_command;
 
