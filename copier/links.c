@@ -120,18 +120,6 @@ static struct span link_from(const struct job *job, unsigned i)
 	return pair->is_link && path_below(pair->from, root, &from) ? from : SPAN("");
 }
 
-int links_left(struct job *job, const struct side_attr *s)
-{
-	int r = 0;
-	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
-		struct span from = link_from(job, i);
-		if (from.len && (s->type != SIDE_FILE || !s->has_inode || s->nlink == 1)) {
-			r = job_follow(job, from, job_inherited(job), 0);
-		}
-	}
-	return r;
-}
-
 /* Links the anchor to the order's name, over whatever is there. */
 static int group_link(struct group *group, struct job *job)
 {
@@ -310,9 +298,23 @@ static int ask_for_member(struct job *job, struct change_group group)
 	return r == -ENOENT || r == -ENOTDIR ? 0 : r; /* nothing was ever linked to it */
 }
 
-int links_elsewhere(struct job *job, const struct side_attr *s)
+/* Where S is no link any more, the name that it was made from may be all that is left to look at.
+ */
+static int ask_for_origins(struct job *job, const struct side_attr *s)
 {
 	int r = 0;
+	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
+		struct span from = link_from(job, i);
+		if (from.len && (s->type != SIDE_FILE || !s->has_inode || s->nlink == 1)) {
+			r = job_follow(job, from, job_inherited(job), 0);
+		}
+	}
+	return r;
+}
+
+int links_elsewhere(struct job *job, const struct side_attr *s)
+{
+	int r = ask_for_origins(job, s);
 	for (unsigned i = 0; r == 0 && i < job->order->group_count; i++) {
 		struct change_group group = job->order->groups[i];
 		bool still = s->type == SIDE_FILE && (!s->has_inode || s->ino == group.ino);

@@ -248,9 +248,6 @@ int reconcile(struct job *job)
 		r = job_touched(job, job->rel);
 	}
 	if (r == 0) {
-		r = links_left(job, &s);
-	}
-	if (r == 0) {
 		r = rename_pairs(job);
 	}
 	if (r == 0) {

@@ -35,9 +35,8 @@ int file_copy(struct job *job, struct span to, bool exclusive, bool *ret_made);
 int file_attributes(struct job *job, const struct side_attr *s, const struct side_attr *t);
 /* links.c: a file with several names */
 int entry_links(struct job *job, const struct side_attr *s, const struct side_attr *t);
-/* Where S is no link any more: the names that the order's links were made from are asked for. */
-int links_left(struct job *job, const struct side_attr *s);
-/* Whatever groups the order speaks of and S is none of: another of their names is asked for. */
+/* Whatever links and groups the order speaks of and S is none of: their other names are asked for.
+ */
 int links_elsewhere(struct job *job, const struct side_attr *s);
 /* The name of S's group below .mirror-links. */
 void links_group(const struct pair *pair, const struct side_attr *s, struct buf *ret);
