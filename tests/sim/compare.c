@@ -31,13 +31,13 @@ static unsigned compare_entries(struct span rel, const struct fs_node *s, const 
 		const char *name = order <= 0 ? s->entries[i].name : t->entries[k].name;
 		CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
 		path_join(&path, rel, span_str(name));
+		bool is_ours = tree_is_our_name(buf_span(&path));
 		if (order < 0) {
 			count += differ(buf_span(&path), "is missing");
-		} else if (order > 0 && (rel.len || !tree_is_our_name(buf_span(&path)) ||
-						strlen(name) > sizeof(".mirror-links"))) {
-			count += differ(buf_span(&path), tree_is_our_name(buf_span(&path))
-								 ? "is a temporary name"
-								 : "is too much");
+		} else if (order > 0 && !is_ours) {
+			count += differ(buf_span(&path), "is too much");
+		} else if (order > 0) {
+			sim.left += strlen(name) > sizeof(".mirror-links");
 		} else if (order == 0) {
 			count += compare_node(
 				buf_span(&path), s->entries[i].node, t->entries[k].node);

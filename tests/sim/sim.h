@@ -43,6 +43,7 @@ struct sim {
 	unsigned writing; /* writers at work */
 	uint64_t ghosts;  /* requests of broken connections that servers still have */
 	uint64_t failed;  /* receipts */
+	uint64_t left;    /* temporary names in T at the end */
 	uint64_t escapes; /* requests that led out of T */
 	uint64_t steps, orders, changes;
 };
