@@ -30,6 +30,7 @@ struct fs_node {
 	size_t entry_count;
 	struct fs_node *parent; /* of a directory */
 	unsigned writers;       /* that have it open */
+	uint64_t by_name_ns;    /* when its attributes were last changed by name */
 };
 
 struct fs_entry {

@@ -19,6 +19,8 @@ struct writer {
 	char path[4][PATH_MAX];
 };
 
+#define UNREAD_NS (10 * CLOCK_S) /* by then the poster has read of it */
+
 static uint32_t last_pid = 100;
 static uint64_t version;
 
@@ -165,17 +167,21 @@ static void do_symlink(struct writer *writer)
 	}
 }
 
-/* Who writes on when the name is gone, with another name left, may be missed (docs/LIMITS.md). */
-static bool hides_a_writer(const char *rel)
+/*
+ * Who writes on when the name is gone, with another name left, may be missed, and so may a change
+ * of attributes by a name that is gone before the poster has read of it (docs/LIMITS.md).
+ */
+static bool hides_a_change(const char *rel)
 {
 	struct fs_node *node;
-	return find(rel, &node) == 0 && node->writers && node->nlink > 1;
+	return find(rel, &node) == 0 && node->nlink > 1 &&
+	       (node->writers || node->by_name_ns + UNREAD_NS > clock_now());
 }
 
 static void do_unlink(struct writer *writer)
 {
 	char *rel = some_path(writer->path[2]);
-	if (hides_a_writer(rel)) {
+	if (hides_a_change(rel)) {
 		return;
 	}
 	if (fs_unlink(&sim.s, span_str(rel), true) == 0) {
@@ -198,7 +204,7 @@ static void do_link(struct writer *writer)
 static void do_rename(struct writer *writer)
 {
 	char *from = some_path(writer->path[2]), *to = some_path(writer->path[3]);
-	if (!hides_a_writer(to) && fs_rename(&sim.s, span_str(from), span_str(to), true) == 0) {
+	if (!hides_a_change(to) && fs_rename(&sim.s, span_str(from), span_str(to), true) == 0) {
 		note(writer, RECORD_RENAME, from, to);
 	}
 }
@@ -217,6 +223,7 @@ static void do_chmod(struct writer *writer)
 	struct fs_node *node;
 	if (find(rel, &node) == 0 && node->type != FS_SYMLINK) {
 		fs_set_mode(node, once_in(2) ? 0700 : 0751);
+		node->by_name_ns = clock_now();
 		note(writer, RECORD_META, rel, NULL);
 	}
 }
@@ -227,6 +234,7 @@ static void do_utime(struct writer *writer)
 	char *rel = some_path(writer->path[2]);
 	struct fs_node *node;
 	if (find(rel, &node) == 0 && node->type == FS_FILE) {
+		node->by_name_ns = clock_now();
 		fs_set_mtime(node, (int64_t)((clock_wall() / CLOCK_S - dice(3)) * CLOCK_S));
 		note(writer, RECORD_META, rel, NULL);
 	}
