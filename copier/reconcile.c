@@ -182,7 +182,7 @@ static bool parent_changed(const struct change *order, const struct side_attr *s
 {
 	bool content =
 		order->op == CHANGE_WRITE || order->op == CHANGE_META || order->op == CHANGE_LOOK;
-	return !content || (order->op != CHANGE_LOOK && s->type == SIDE_NONE);
+	return !content || order->pair_count || (order->op != CHANGE_LOOK && s->type == SIDE_NONE);
 }
 
 static int reconcile_entry(struct job *job, const struct side_attr *s)
