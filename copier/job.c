@@ -121,8 +121,10 @@ static struct change *follow_make(struct job *job, struct span rel, unsigned fac
 	change->time_ns = order->time_ns;
 	change->newer_ns = order->newer_ns;
 	change->older_ns = order->older_ns;
-	change->suspect_ns = order->suspect_ns;
-	change->moved_ns = path_below(rel, job->rel, &below) ? job->moved_ns : 0;
+	if (!job->rel.len || path_below(rel, job->rel, &below)) {
+		change->moved_ns = job->moved_ns;
+		change->suspect_ns = order->suspect_ns;
+	}
 	if (path.failed || change_set(&change->path, buf_span(&path)) ||
 		change_set(&change->host, order->host) || change_set(&change->job, order->job)) {
 		change_destroy(change);

@@ -12,8 +12,11 @@
 #include <stdlib.h>
 
 #include "core/cleanup.h"
+#include "core/clock.h"
 #include "core/path.h"
 #include "flow/map.h"
+
+#define REUSE_NS (3600 * CLOCK_S) /* an order may be late by far more than the horizon */
 
 struct written {
 	struct written *next, *previous; /* in the order of time */
@@ -25,6 +28,8 @@ struct written {
 struct renamed {
 	char *from, *to;
 	size_t from_len, to_len;
+	uint64_t time_ns;
+	bool reused; /* something else has had the old name since */
 };
 
 struct recent {
@@ -164,7 +169,8 @@ static char *copy_of(struct span bytes)
 	return copy;
 }
 
-static int remember_rename(struct recent *recent, struct span from, struct span to)
+static int remember_rename(
+	struct recent *recent, struct span from, struct span to, uint64_t time_ns)
 {
 	struct renamed *renamed = &recent->renames[recent->rename_count % RECENT_RENAMES];
 	CLEANUP(free_p) char *new_from = copy_of(from);
@@ -174,7 +180,8 @@ static int remember_rename(struct recent *recent, struct span from, struct span 
 	}
 	free(renamed->from);
 	free(renamed->to);
-	*renamed = (struct renamed){STEAL(new_from), STEAL(new_to), from.len, to.len};
+	*renamed =
+		(struct renamed){STEAL(new_from), STEAL(new_to), from.len, to.len, time_ns, false};
 	recent->rename_count++;
 	return 0;
 }
@@ -237,7 +244,7 @@ int recent_renamed(struct recent *recent, struct span from, struct span to, uint
 	} else if (written) {
 		r = move_written(recent, written, SPAN(""), to, moved, arg);
 	}
-	return r < 0 ? r : remember_rename(recent, from, to);
+	return r < 0 ? r : remember_rename(recent, from, to, time_ns);
 }
 
 bool recent_is_blind(const struct recent *recent, uint64_t time_ns)
@@ -245,15 +252,19 @@ bool recent_is_blind(const struct recent *recent, uint64_t time_ns)
 	return recent->blind_ns && time_ns < recent->blind_ns + recent->horizon_ns;
 }
 
-int recent_name(const struct recent *recent, struct span path, struct buf *ret)
+static size_t oldest_rename(const struct recent *recent)
 {
-	size_t first =
-		recent->rename_count > RECENT_RENAMES ? recent->rename_count - RECENT_RENAMES : 0;
+	return recent->rename_count > RECENT_RENAMES ? recent->rename_count - RECENT_RENAMES : 0;
+}
+
+/* What path is called after the renames from number i on.  Returns as recent_name(). */
+static int name_since(const struct recent *recent, size_t i, struct span path, struct buf *ret)
+{
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	CLEANUP(buf_finish) struct buf next = BUF_EMPTY;
 	bool found = false;
 	buf_add(&name, path);
-	for (size_t i = first; i < recent->rename_count; i++) {
+	for (; i < recent->rename_count; i++) {
 		const struct renamed *renamed = &recent->renames[i % RECENT_RENAMES];
 		struct span rel;
 		if (path_below(buf_span(&name), span_of(renamed->from, renamed->from_len), &rel)) {
@@ -270,4 +281,25 @@ int recent_name(const struct recent *recent, struct span path, struct buf *ret)
 	}
 	buf_add(ret, buf_span(&name));
 	return name.failed || ret->failed ? -ENOMEM : 0;
+}
+
+int recent_name(const struct recent *recent, struct span path, struct buf *ret)
+{
+	return name_since(recent, oldest_rename(recent), path, ret);
+}
+
+int recent_reused(struct recent *recent, struct span name, uint64_t time_ns, struct buf *ret,
+	uint64_t *ret_renamed_ns)
+{
+	for (size_t i = oldest_rename(recent); i < recent->rename_count; i++) {
+		struct renamed *renamed = &recent->renames[i % RECENT_RENAMES];
+		if (renamed->reused || renamed->time_ns + REUSE_NS < time_ns ||
+			!span_equal(span_of(renamed->from, renamed->from_len), name)) {
+			continue;
+		}
+		renamed->reused = true;
+		*ret_renamed_ns = renamed->time_ns;
+		return name_since(recent, i, name, ret);
+	}
+	return -ENOENT;
 }

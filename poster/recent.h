@@ -44,5 +44,12 @@ int recent_renamed(struct recent *recent, struct span from, struct span to, uint
 	bool deep, recent_moved_fn moved, void *arg);
 bool recent_is_blind(const struct recent *recent, uint64_t time_ns);
 
+/*
+ * Something new has the name.  What had it before and was renamed lately may be taken for it:
+ * appends what that is called now, once, and when it was renamed.  Returns 0, -ENOENT, or -ENOMEM.
+ */
+int recent_reused(struct recent *recent, struct span name, uint64_t time_ns, struct buf *ret,
+	uint64_t *ret_renamed_ns);
+
 /* The name that path has by now, if it was renamed lately.  Returns 0, -ENOENT, or -ENOMEM. */
 int recent_name(const struct recent *recent, struct span path, struct buf *ret);

@@ -12,6 +12,11 @@
 
 #include "core/clock.h"
 
+/* A rename at the target may bring what is older than the rename: of what has changed since, or
+ * lately where the old name has been used again, equal size and time prove nothing. */
+#define SUSPECT_SLACK_NS ((int64_t)(2 * CLOCK_S))
+#define SUSPECT_AGE_NS   ((int64_t)(3600 * CLOCK_S))
+
 struct cause cause_of_record(const struct record *record)
 {
 	return (struct cause){.record = record,
@@ -122,7 +127,46 @@ int tell_change(struct translate *t, const struct cause *cause, enum role role, 
 	if (!change || (pair.from.len && add(change, pair.from, pair.to) < 0)) {
 		return -ENOMEM;
 	}
+	if (op == CHANGE_RENAME) {
+		change->suspect_ns = (int64_t)cause->time_ns - SUSPECT_SLACK_NS;
+	}
 	fill_seen(&change->seen, cause, NULL);
+	return t->options.emit(t->options.arg, STEAL(change));
+}
+
+/* ---- names that are used again ---------------------------------------------------------- */
+
+/* Whether a copy of what has the name now could pass for one of the file that had it before. */
+static bool may_pass_for(struct span name, const struct stat *before, uint64_t renamed_ns)
+{
+	struct stat now;
+	bool alike = names_stat(name, &now) == 0 && now.st_size == before->st_size &&
+		     now.st_mtim.tv_sec == before->st_mtim.tv_sec;
+	return alike || stat_mtime(before) + SUSPECT_SLACK_NS >= (int64_t)renamed_ns;
+}
+
+int tell_taken(struct translate *t, const struct cause *cause, struct span name)
+{
+	CLEANUP(buf_finish) struct buf now = BUF_EMPTY;
+	uint64_t renamed_ns;
+	struct stat st;
+	int r = recent_reused(t->recent, name, cause->time_ns, &now, &renamed_ns);
+	if (r < 0) {
+		return r == -ENOENT ? 0 : r;
+	}
+	bool there = names_stat(buf_span(&now), &st) == 0 &&
+		     names_tree(t->options.names, buf_span(&now));
+	bool deep = there && S_ISDIR(st.st_mode);
+	if (!there || !(deep || (S_ISREG(st.st_mode) && may_pass_for(name, &st, renamed_ns)))) {
+		return 0;
+	}
+	CLEANUP(change_destroy_p)
+	struct change *change = tell_make(t, cause, ROLE_FRESH, CHANGE_LOOK,
+		deep ? CHANGE_DEEP : CHANGE_FORCE, buf_span(&now));
+	if (!change) {
+		return -ENOMEM;
+	}
+	change->suspect_ns = deep ? (int64_t)renamed_ns - SUSPECT_AGE_NS : 0;
 	return t->options.emit(t->options.arg, STEAL(change));
 }
 

@@ -53,6 +53,9 @@ struct change *tell_make(struct translate *t, const struct cause *cause, enum ro
 int tell_change(struct translate *t, const struct cause *cause, enum role role, enum change_op op,
 	unsigned facts, struct span path, struct change_pair pair);
 
+/* Something new has this name: what was renamed away from it lately is looked at closely. */
+int tell_taken(struct translate *t, const struct cause *cause, struct span name);
+
 /* Content (WRITE) or attributes (META) of a file changed. */
 int tell_file(struct translate *t, const struct cause *cause, enum change_op op, struct span path);
 int tell_intent(struct translate *t, const struct intent *intent, uint64_t wall_ns);

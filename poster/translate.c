@@ -123,7 +123,11 @@ static int take_open(struct translate *t, const struct record *record)
 	if (r < 0) {
 		return unnamed(t, r);
 	}
-	r = intents_open(t->options.intents, record, buf_span(&name), &replaced);
+	if (record->flags & RECORD_CREATED) {
+		struct cause cause = cause_of_record(record);
+		r = tell_taken(t, &cause, buf_span(&name));
+	}
+	r = r < 0 ? r : intents_open(t->options.intents, record, buf_span(&name), &replaced);
 	return r == 0 && replaced ? tell_intent(t, replaced, record->time_ns) : r;
 }
 
@@ -175,6 +179,7 @@ static int take_made(struct translate *t, const struct record *record)
 		return unnamed(t, r);
 	}
 	r = tell_made_up(t, record, buf_span(&name));
+	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&name));
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
 
@@ -272,6 +277,7 @@ static int take_link(struct translate *t, const struct record *record)
 		pair = (struct change_pair){buf_span(&from), buf_span(&to), true};
 	}
 	r = name_nameless(t, &cause, buf_span(&to));
+	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, CHANGE_LINK, 0, buf_span(&to), pair);
 }
 
@@ -369,6 +375,7 @@ static int take_rename(struct translate *t, const struct record *record)
 	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
 	r = same_file(&move) ? 0 : move_memories(t, record, &move);
 	r = r < 0 ? r : tell_literal(t, record, &cause, buf_span(&from));
+	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
 	return r < 0 ? r : tell_rename(t, record, &move);
 }
 

@@ -499,6 +499,32 @@ static void renames(void **state)
 		       "away DX tree/a (tree/a > tree/b)\n");
 }
 
+/*
+ * A name that is given away and taken again: what had it may be mistaken, at the target, for what
+ * has it now, where times and sizes are alike.
+ */
+static void names_that_are_used_again(void **state)
+{
+	struct world *w = *state;
+	w->time_ns = clock_wall();
+	assert_int_equal(mkdir(at(w, "tree/a"), 0755), 0);
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/b"));
+	assert_int_equal(mkdir(at(w, "tree/a"), 0755), 0);
+	name_call(w, RECORD_MKDIR, at(w, "tree/a"), "");
+	assert_told(w, "rename DX tree/b (tree/a > tree/b)\naway DX tree/a (tree/a > tree/b)\n"
+		       "look D tree/b\nmkdir  tree/a\n");
+	name_call(w, RECORD_MKDIR, at(w, "tree/a"), "");
+	assert_told(w, "mkdir  tree/a\n");
+	/* files: only those that can pass for each other */
+	put(w, "tree/f");
+	name_call(w, RECORD_RENAME, at(w, "tree/e"), at(w, "tree/f"));
+	put(w, "tree/e");
+	name_call(w, RECORD_MKNOD, at(w, "tree/e"), "");
+	assert_told(w, "rename DX tree/f (tree/e > tree/f)\naway DX tree/e (tree/e > tree/f)\n"
+		       "look F tree/f\nlook  tree/e\n");
+}
+
 /* rename(2) of a name to itself, or to another name of the same file, does nothing. */
 static void renames_that_do_nothing(void **state)
 {
@@ -911,6 +937,7 @@ int main(void)
 		TEST(written_unseen_while_open),
 		TEST(renames),
 		TEST(renames_that_do_nothing),
+		TEST(names_that_are_used_again),
 		TEST(renames_of_what_looks_old),
 		TEST(renames_over_borders),
 		TEST(renamed_while_open),
