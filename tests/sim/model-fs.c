@@ -206,7 +206,9 @@ int fs_make(struct fs *fs, struct span rel, bool follow, int type, uint32_t mode
 	}
 	struct fs_node *node = new_node(fs, type, mode);
 	must(text.len <= FS_CONTENT);
-	memcpy(node->content, text.data, text.len);
+	if (text.len) {
+		memcpy(node->content, text.data, text.len);
+	}
 	node->size = text.len;
 	entry_add(parent, path_name(rel), node);
 	if (ret) {

@@ -83,7 +83,9 @@ void poster_start(void)
 
 static struct span keep(char **at, struct span bytes)
 {
-	memcpy(*at, bytes.data, bytes.len);
+	if (bytes.len) {
+		memcpy(*at, bytes.data, bytes.len);
+	}
 	struct span kept = span_of(*at, bytes.len);
 	*at += bytes.len;
 	return kept;
