@@ -18,7 +18,8 @@ uint64_t __wrap_clock_wall(void);
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms);
 uint64_t __wrap_ident_source(void);
 ssize_t __wrap_getrandom(void *data, size_t size, unsigned flags);
-void __wrap_log_line(enum log_level level, const char *format, ...);
+void __wrap_log_line(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 void seed_dice(uint64_t seed);
 
 uint64_t __wrap_clock_now(void)
@@ -108,6 +109,8 @@ void sim_after(uint64_t delay_ns, loop_fn fn, void *arg)
 	must(loop_timer_set(&later->timer, clock_now() + delay_ns) == 0);
 }
 
+static void trace_arguments(const char *format, va_list arguments)
+	__attribute__((format(printf, 1, 0)));
 static void trace_arguments(const char *format, va_list arguments)
 {
 	if (sim.options.trace) {

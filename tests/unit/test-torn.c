@@ -88,12 +88,14 @@ static void append(uint64_t number)
 static pid_t start_writer(void)
 {
 	pid_t pid = fork();
-	for (uint64_t number = 1; pid == 0; number++) {
+	if (pid != 0) {
+		return pid;
+	}
+	for (uint64_t number = 1;; number++) {
 		replace(number);
 		append(number);
 		pause_ms((long)(number * 7 % 13));
 	}
-	return pid;
 }
 
 /* ---- the reader ----------------------------------------------------------------------------- */

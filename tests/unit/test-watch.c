@@ -185,6 +185,7 @@ static void state_is_whole_or_refused(void **state)
 	assert_int_equal(state_save(file, &saved, &why), 0);
 	assert_int_equal(state_load(file, &loaded, &why), 0);
 	assert_true(loaded.rescan && loaded.since_ns == saved.since_ns);
+	state_finish(&loaded);
 	int fd = open(file, O_RDWR);
 	ssize_t len = read(fd, bytes, sizeof(bytes));
 	for (ssize_t i = 0; i < len; i++) { /* any byte that is another one is noticed */
