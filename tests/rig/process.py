@@ -100,9 +100,14 @@ def kill(pid, number=signal.SIGKILL):
 
 
 def end_all(directory, seconds=30):
-    """Ends every process of a world; returns the names of those that were still there."""
-    left = of_world(directory)
+    """
+    Ends every process of a world; returns the names of those that were still there.  Erlang's
+    helpers end by themselves, a moment after the broker.
+    """
     deadline = time.monotonic() + seconds
+    while ((left := of_world(directory)) and time.monotonic() < deadline - seconds + 5 and
+           not any(name.startswith("mirror") for name in left.values())):
+        time.sleep(0.05)
     while (found := of_world(directory)) and time.monotonic() < deadline:
         for pid in found:
             kill(pid)
