@@ -382,7 +382,9 @@ static int read_file_op(const struct wire *in, struct change *change, struct why
 		change->op = CHANGE_SYMLINK;
 		return r < 0 ? r : change_set(&change->link, text);
 	}
+	/* unlike the shim, peers may tell of a directory only, and not of what was made in it */
 	change->op = directory ? CHANGE_MKDIR : CHANGE_LOOK;
+	change->facts = directory ? CHANGE_DEEP : 0;
 	return 0;
 }
 

@@ -356,6 +356,9 @@ static void operations_of_peers(void **state)
 	posted_op(
 		POST("\"fileOp\":{\"remove\":\"\",\"directory\":\"\"}"), CHANGE_RMDIR, NULL, NULL);
 	posted_op(POST("\"fileOp\":{\"directory\":\"\"}"), CHANGE_MKDIR, NULL, NULL);
+	struct change *directory = decoded(POST("\"fileOp\":{\"directory\":\"\"}"));
+	assert_int_equal(directory->facts, CHANGE_DEEP);
+	change_destroy(directory);
 	posted_op(POST("\"fileOp\":{\"link\":\"x\"}"), CHANGE_SYMLINK, NULL, NULL);
 	posted_op(POST("\"fileOp\":{\"link\":\"x\",\"rename\":\"/b/../c\"}"), CHANGE_RENAME, "/c",
 		"/a/f");
