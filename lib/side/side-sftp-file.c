@@ -205,11 +205,11 @@ static int copy_head(struct sftp_file *file, char *buffer, size_t size_bytes, si
 	memcpy(buffer, head->data + from, len);
 	file->position += len;
 	*ret_len = len;
-	bool is_short = head->got < head->wanted;
-	if (from + len == head->got && !is_short) {
+	bool is_short = head->got < head->wanted, is_used = from + len == head->got;
+	if (is_used && !is_short) {
 		queue_pop(file);
 	}
-	return from + len == head->got && is_short ? SFTP_EOF : 0;
+	return is_used && is_short ? SFTP_EOF : 0;
 }
 
 static void seek(struct sftp_file *file, uint64_t offset)
