@@ -86,11 +86,13 @@ static int group_register(struct group *group, struct job *job, bool *ret_known)
 	return r == -EEXIST ? 0 : r;
 }
 
-/* Asks for a forced look at all other registered names: their content is an old one now. */
-static int group_tell(struct group *group, struct job *job)
+/* Told each registered name of a group; 1: enough.  Returns that, 0 or -errno. */
+typedef int (*name_fn)(struct job *job, struct span name, const void *arg);
+
+static int each_name(struct job *job, struct span directory, name_fn fn, const void *arg)
 {
 	CLEANUP(side_list_finish) struct side_list list = {0};
-	int r = side_list(job->pair->target, buf_span(&group->directory), &list, &job->why);
+	int r = side_list(job->pair->target, directory, &list, &job->why);
 	for (size_t i = 0; r == 0 && i < list.count; i++) {
 		CLEANUP(buf_finish) struct buf record = BUF_EMPTY;
 		CLEANUP(free_p) char *name = NULL;
@@ -98,17 +100,29 @@ static int group_tell(struct group *group, struct job *job)
 		if (list.entries[i].attr.type != SIDE_SYMLINK) {
 			continue;
 		}
-		path_join(&record, buf_span(&group->directory), list.entries[i].name);
+		path_join(&record, directory, list.entries[i].name);
 		r = side_readlink(job->pair->target, buf_span(&record), &name, &len, &job->why);
 		if (r == -ENOENT) {
 			r = 0;
-		} else if (r == 0 && path_is_rel(span_of(name, len)) &&
-			   !span_equal(span_of(name, len), job->rel)) {
-			r = job_follow(
-				job, span_of(name, len), job_inherited(job) | CHANGE_FORCE, 0);
+		} else if (r == 0 && path_is_rel(span_of(name, len))) {
+			r = fn(job, span_of(name, len), arg);
 		}
 	}
 	return r;
+}
+
+static int ask_for_other(struct job *job, struct span name, const void *arg)
+{
+	(void)arg;
+	return span_equal(name, job->rel)
+		       ? 0
+		       : job_follow(job, name, job_inherited(job) | CHANGE_FORCE, 0);
+}
+
+/* Asks for a forced look at all other registered names: their content is an old one now. */
+static int group_tell(struct group *group, struct job *job)
+{
+	return each_name(job, buf_span(&group->directory), ask_for_other, NULL);
 }
 
 /* The name that the order's pair number i comes from; empty: none of this tree. */
@@ -258,44 +272,30 @@ static uint64_t device_here(const struct job *job, struct change_group group)
 	return here ? group.dev : job->pair->source_dev;
 }
 
-/* Whether S has the name rel, and that is one of the group. */
-static int is_member(struct job *job, struct span rel, struct change_group group, bool *ret_member)
+/* The name is asked for, and no other, if S has it and it is one of the group. */
+static int ask_if_member(struct job *job, struct span name, const void *arg)
 {
+	const struct change_group *group = arg;
 	struct side_attr s;
-	int r = path_is_rel(rel) ? look(job, job->pair->source, rel, &s) : -ENOENT;
-	*ret_member = r == 0 && s.type == SIDE_FILE && s.ino == group.ino &&
-		      s.dev == device_here(job, group);
-	return r == -ENOENT ? 0 : r;
+	int r = look(job, job->pair->source, name, &s);
+	bool member = r == 0 && s.type == SIDE_FILE && s.ino == group->ino &&
+		      s.dev == device_here(job, *group);
+	if (member) {
+		r = job_follow_group(job, name, *group);
+	}
+	return member && r == 0 ? 1 : r;
 }
 
 /* One name that the group still has will do: who copies its content tells the others. */
 static int ask_for_member(struct job *job, struct change_group group)
 {
-	CLEANUP(side_list_finish) struct side_list list = {0};
 	CLEANUP(buf_finish) struct buf directory = BUF_EMPTY;
-	bool found = false;
-	buf_add(&directory, SPAN(".mirror-links/"));
 	const struct side_attr file = {.dev = device_here(job, group), .ino = group.ino};
+	buf_add(&directory, SPAN(".mirror-links/"));
 	links_group(job->pair, &file, &directory);
-	int r = side_list(job->pair->target, buf_span(&directory), &list, &job->why);
-	for (size_t i = 0; r == 0 && !found && i < list.count; i++) {
-		CLEANUP(buf_finish) struct buf record = BUF_EMPTY;
-		CLEANUP(free_p) char *name = NULL;
-		size_t len = 0;
-		if (list.entries[i].attr.type != SIDE_SYMLINK) {
-			continue;
-		}
-		path_join(&record, buf_span(&directory), list.entries[i].name);
-		r = side_readlink(job->pair->target, buf_span(&record), &name, &len, &job->why);
-		r = r == -ENOENT ? 0 : r;
-		if (r == 0 && len) {
-			r = is_member(job, span_of(name, len), group, &found);
-		}
-		if (r == 0 && found) {
-			r = job_follow_group(job, span_of(name, len), group);
-		}
-	}
-	return r == -ENOENT || r == -ENOTDIR ? 0 : r; /* nothing was ever linked to it */
+	int r = each_name(job, buf_span(&directory), ask_if_member, &group);
+	/* nothing was ever linked to it */
+	return r == -ENOENT || r == -ENOTDIR || r > 0 ? 0 : r;
 }
 
 /* Where S is no link any more, the name that it was made from may be all that is left to look at.

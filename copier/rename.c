@@ -63,6 +63,11 @@ static int find_old(struct job *job, struct span from, const struct side_attr *s
 	return r;
 }
 
+static int ask_old(struct job *job, struct span from, uint64_t pause_ns)
+{
+	return job_follow(job, from, job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE, pause_ns);
+}
+
 /* Moves T's entry at old to the order's name.  What stands there is detached, not replaced: the
  * other end of a swap or a chain looks for it. */
 static int move_here(struct job *job, struct span old, struct span from, bool detached)
@@ -93,8 +98,7 @@ static int move_here(struct job *job, struct span old, struct span from, bool de
 	} else if (r == 0) {
 		r = job_touched(job, from);
 		if (r == 0) {
-			r = job_follow(
-				job, from, job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE, 0);
+			r = ask_old(job, from, 0);
 		}
 	}
 	return r;
@@ -117,8 +121,7 @@ int rename_ask_old(struct job *job, uint64_t pause_ns)
 	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
 		struct span from = pair_from(job, i);
 		if (from.len) {
-			r = job_follow(job, from, job_inherited(job) | CHANGE_DEEP | CHANGE_DELETE,
-				pause_ns);
+			r = ask_old(job, from, pause_ns);
 		}
 	}
 	return r;
