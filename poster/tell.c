@@ -121,7 +121,7 @@ int tell_change(struct translate *t, const struct cause *cause, enum role role, 
 		return 0;
 	}
 	int (*add)(struct change *, struct span, struct span) =
-		op == CHANGE_LINK ? change_add_link : change_add_pair;
+		pair.is_link ? change_add_link : change_add_pair;
 	CLEANUP(change_destroy_p)
 	struct change *change = tell_make(t, cause, role, op, facts, path);
 	if (!change || (pair.from.len && add(change, pair.from, pair.to) < 0)) {
