@@ -29,7 +29,8 @@ struct renamed {
 	char *from, *to;
 	size_t from_len, to_len;
 	uint64_t time_ns;
-	bool reused; /* something else has had the old name since */
+	bool reused;    /* something else has had the old name since */
+	bool exchanged; /* both ways */
 };
 
 struct recent {
@@ -170,7 +171,7 @@ static char *copy_of(struct span bytes)
 }
 
 static int remember_rename(
-	struct recent *recent, struct span from, struct span to, uint64_t time_ns)
+	struct recent *recent, struct span from, struct span to, uint64_t time_ns, bool exchanged)
 {
 	struct renamed *renamed = &recent->renames[recent->rename_count % RECENT_RENAMES];
 	CLEANUP(free_p) char *new_from = copy_of(from);
@@ -180,8 +181,8 @@ static int remember_rename(
 	}
 	free(renamed->from);
 	free(renamed->to);
-	*renamed =
-		(struct renamed){STEAL(new_from), STEAL(new_to), from.len, to.len, time_ns, false};
+	*renamed = (struct renamed){
+		STEAL(new_from), STEAL(new_to), from.len, to.len, time_ns, exchanged, exchanged};
 	recent->rename_count++;
 	return 0;
 }
@@ -244,7 +245,12 @@ int recent_renamed(struct recent *recent, struct span from, struct span to, uint
 	} else if (written) {
 		r = move_written(recent, written, SPAN(""), to, moved, arg);
 	}
-	return r < 0 ? r : remember_rename(recent, from, to, time_ns);
+	return r < 0 ? r : remember_rename(recent, from, to, time_ns, false);
+}
+
+int recent_exchanged(struct recent *recent, struct span a, struct span b, uint64_t time_ns)
+{
+	return remember_rename(recent, a, b, time_ns, true);
 }
 
 bool recent_is_blind(const struct recent *recent, uint64_t time_ns)
@@ -257,6 +263,30 @@ static size_t oldest_rename(const struct recent *recent)
 	return recent->rename_count > RECENT_RENAMES ? recent->rename_count - RECENT_RENAMES : 0;
 }
 
+static struct span from_of(const struct renamed *renamed)
+{
+	return span_of(renamed->from, renamed->from_len);
+}
+
+static struct span to_of(const struct renamed *renamed)
+{
+	return span_of(renamed->to, renamed->to_len);
+}
+
+bool recent_moved(const struct recent *recent, struct span name, uint64_t time_ns)
+{
+	for (size_t i = oldest_rename(recent); i < recent->rename_count; i++) {
+		const struct renamed *renamed = &recent->renames[i % RECENT_RENAMES];
+		struct span rel;
+		bool is_new = path_below(name, to_of(renamed), &rel) ||
+			      (renamed->exchanged && path_below(name, from_of(renamed), &rel));
+		if (is_new && renamed->time_ns + REUSE_NS >= time_ns) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What path is called after the renames from number i on.  Returns as recent_name(). */
 static int name_since(const struct recent *recent, size_t i, struct span path, struct buf *ret)
 {
@@ -266,10 +296,15 @@ static int name_since(const struct recent *recent, size_t i, struct span path, s
 	buf_add(&name, path);
 	for (; i < recent->rename_count; i++) {
 		const struct renamed *renamed = &recent->renames[i % RECENT_RENAMES];
-		struct span rel;
-		if (path_below(buf_span(&name), span_of(renamed->from, renamed->from_len), &rel)) {
+		struct span rel, to = to_of(renamed);
+		bool moved = path_below(buf_span(&name), from_of(renamed), &rel);
+		if (!moved && renamed->exchanged) {
+			moved = path_below(buf_span(&name), to, &rel);
+			to = from_of(renamed);
+		}
+		if (moved) {
 			buf_clear(&next);
-			path_join(&next, span_of(renamed->to, renamed->to_len), rel);
+			path_join(&next, to, rel);
 			struct buf swap = name;
 			name = next;
 			next = swap;
@@ -294,7 +329,7 @@ int recent_reused(struct recent *recent, struct span name, uint64_t time_ns, str
 	for (size_t i = oldest_rename(recent); i < recent->rename_count; i++) {
 		struct renamed *renamed = &recent->renames[i % RECENT_RENAMES];
 		if (renamed->reused || renamed->time_ns + REUSE_NS < time_ns ||
-			!span_equal(span_of(renamed->from, renamed->from_len), name)) {
+			!span_equal(from_of(renamed), name)) {
 			continue;
 		}
 		renamed->reused = true;

@@ -42,6 +42,10 @@ bool recent_covers(const struct recent *recent, struct span path, uint64_t time_
 typedef int (*recent_moved_fn)(void *arg, struct span path, uint64_t written_ns);
 int recent_renamed(struct recent *recent, struct span from, struct span to, uint64_t time_ns,
 	bool deep, recent_moved_fn moved, void *arg);
+/* Both names have changed hands.  Returns 0 or -ENOMEM. */
+int recent_exchanged(struct recent *recent, struct span a, struct span b, uint64_t time_ns);
+/* Whether what has this name got it lately by a rename, itself or with a directory above. */
+bool recent_moved(const struct recent *recent, struct span name, uint64_t time_ns);
 bool recent_is_blind(const struct recent *recent, uint64_t time_ns);
 
 /*

@@ -11,6 +11,7 @@
 #include "poster/unseen.h"
 
 #define HORIZON_SPARE_NS (10 * CLOCK_S)
+#define LINK_SLACK_NS    ((int64_t)CLOCK_S) /* between the clocks of a server and a node */
 #define DEEP_ALL         (CHANGE_DEEP | CHANGE_DELETE)
 #define RESCAN           (CHANGE_DEEP | CHANGE_DELETE | CHANGE_SOON | CHANGE_BULK)
 
@@ -27,12 +28,85 @@ static int second_name_of(struct translate *t, const struct record *record, stru
 	return names_find(t->options.names, record->dir2, record->path2, false, record->pid, ret);
 }
 
+/* Whether something that is written, or was lately, has this name or one below it. */
+static bool remembers(struct translate *t, struct span name)
+{
+	size_t cursor = 0;
+	const struct intent *intent;
+	while ((intent = intents_next(t->options.intents, &cursor))) {
+		struct span rel;
+		if (path_below(intent->path, name, &rel)) {
+			return true;
+		}
+	}
+	return recent_covers(t->recent, name, 0);
+}
+
+/*
+ * An entry's name at the time of the record.  A directory on its way may be a symlink by now; but
+ * what is remembered goes by the names of that time.
+ */
+static int name_then(struct translate *t, const struct record *record, bool second, struct buf *ret)
+{
+	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
+	struct span dir = second ? record->dir2 : record->dir;
+	struct span path = second ? record->path2 : record->path;
+	int r = names_find(t->options.names, dir, path, false, record->pid, ret);
+	if (r == 0) {
+		r = names_text(t->options.names, dir, path, &text);
+	}
+	if (r == 0 && !span_equal(buf_span(&text), buf_span(ret)) &&
+		remembers(t, buf_span(&text))) {
+		buf_clear(ret);
+		buf_add(ret, buf_span(&text));
+		r = ret->failed ? -ENOMEM : 0;
+	}
+	return r;
+}
+
 /* A record that names nothing: the change is lost, unless everything is looked at. */
 static int unnamed(struct translate *t, int r)
 {
 	if (r == -EINVAL || r == -ENOENT) {
 		t->counts.unnamed++;
 		return 0;
+	}
+	return r;
+}
+
+/* Whether the first symlink on the way came there after the record: then it did not lead to what
+ * was opened. */
+static bool passes_newer_link(const struct record *record, struct span name)
+{
+	struct stat st = {0};
+	for (size_t len = 1; len <= name.len; len++) {
+		bool is_whole = len == name.len || name.data[len] == '/';
+		if (is_whole && names_stat(span_of(name.data, len), &st) < 0) {
+			return false;
+		}
+		if (is_whole && S_ISLNK(st.st_mode)) {
+			return stat_ctime(&st) + LINK_SLACK_NS >= (int64_t)record->time_ns;
+		}
+	}
+	return false;
+}
+
+/* The name that a file was opened by; symlinks are followed as the program did. */
+static int name_opened(struct translate *t, const struct record *record, struct buf *ret)
+{
+	CLEANUP(buf_finish) struct buf literal = BUF_EMPTY;
+	struct cause cause = cause_of_record(record);
+	struct stat st;
+	int r = name_of(t, record, true, ret);
+	if (r < 0 || !cause.has_inode ||
+		(names_stat(buf_span(ret), &st) == 0 && cause_is_file(&st, &cause))) {
+		return r;
+	}
+	r = names_text(t->options.names, record->dir, record->path, &literal);
+	if (r == 0 && passes_newer_link(record, buf_span(&literal))) {
+		buf_clear(ret);
+		buf_add(ret, buf_span(&literal));
+		r = ret->failed ? -ENOMEM : 0;
 	}
 	return r;
 }
@@ -115,7 +189,7 @@ static int take_open(struct translate *t, const struct record *record)
 	if (record_is_draft(record)) {
 		return take_by_name(t, record);
 	}
-	int r = opened ? name_of(t, record, true, &name) : name_of_inherited(t, record, &name);
+	int r = opened ? name_opened(t, record, &name) : name_of_inherited(t, record, &name);
 	if (opened && r == 0 && span_starts(buf_span(&name), SPAN("/proc/"))) {
 		buf_clear(&name);
 		r = name_of_inherited(t, record, &name);
@@ -231,7 +305,7 @@ static int take_removed(struct translate *t, const struct record *record)
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
 	enum change_op op = record->kind == RECORD_UNLINK ? CHANGE_REMOVE : CHANGE_RMDIR;
-	int r = name_of(t, record, false, &name);
+	int r = name_then(t, record, false, &name);
 	if (r < 0) {
 		return unnamed(t, r);
 	}
@@ -276,9 +350,14 @@ static int take_link(struct translate *t, const struct record *record)
 			names_tree(t->options.names, buf_span(&to))) {
 		pair = (struct change_pair){buf_span(&from), buf_span(&to), true};
 	}
+	/* what the target has by the old name may still be another file, of this one's size and
+	 * time */
+	bool force = pair.from.len && recent_moved(t->recent, pair.from, record->time_ns);
 	r = name_nameless(t, &cause, buf_span(&to));
 	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
-	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, CHANGE_LINK, 0, buf_span(&to), pair);
+	return r < 0 ? r
+		     : tell_change(t, &cause, ROLE_MAIN, CHANGE_LINK, force ? CHANGE_FORCE : 0,
+			       buf_span(&to), pair);
 }
 
 /* ---- renames ----------------------------------------------------------------------------- */
@@ -359,8 +438,8 @@ static int tell_rename(struct translate *t, const struct record *record, const s
 static int both_names(
 	struct translate *t, const struct record *record, struct buf *from, struct buf *to)
 {
-	int r = name_of(t, record, false, from);
-	return r < 0 ? r : second_name_of(t, record, to);
+	int r = name_then(t, record, false, from);
+	return r < 0 ? r : name_then(t, record, true, to);
 }
 
 static int take_rename(struct translate *t, const struct record *record)
@@ -392,6 +471,7 @@ static int take_exchange(struct translate *t, const struct record *record)
 	missing_explained(&t->missing, buf_span(&a));
 	missing_explained(&t->missing, buf_span(&b));
 	r = intents_exchange(t->options.intents, buf_span(&a), buf_span(&b));
+	r = r < 0 ? r : recent_exchanged(t->recent, buf_span(&a), buf_span(&b), record->time_ns);
 	if (r < 0) {
 		return r;
 	}

@@ -175,6 +175,9 @@ int __wrap_names_stat(struct span path, struct stat *ret)
 	static const mode_t types[] = {0, S_IFREG, S_IFDIR, S_IFLNK};
 	struct span rel;
 	struct fs_node *node;
+	if (path_below(span_str(sim.tree.source.path), path, &rel)) {
+		path = span_str(sim.tree.source.path); /* what is above is a directory, too */
+	}
 	if (!path_below(path, span_str(sim.tree.source.path), &rel)) {
 		return -ENOENT;
 	}
