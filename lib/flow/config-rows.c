@@ -98,7 +98,7 @@ const struct config_row config_rows[] = {
 		.help = "Keys of the hosts that are trusted."},
 	{"copier", "ssh_command", CONFIG_TEXT, AT(copier.ssh_command), .fallback = "ssh",
 		.expected = "the name or path of a program",
-		.help = "transport ssh: the program to run."},
+		.help = "transport ssh: the program to run, and options of yours (-c CIPHERS)."},
 	{"copier", "in_flight", CONFIG_COUNT, AT(copier.in_flight), .fallback = "128", .min = 1,
 		.max = 4096, .expected = "a number from 1 to 4096",
 		.help = "Orders that one copier carries out at once."},

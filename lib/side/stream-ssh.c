@@ -220,15 +220,19 @@ static void add_argument(struct buf *list, size_t *count, const char *option, st
 	++*count;
 }
 
-/* The words of the configured command, then our options. */
+/*
+ * The words of the configured command, then our options: what is said first counts.  The cipher
+ * that processors help with is asked for before the others; it takes half the time of ssh's own
+ * choice.
+ */
 static int make_arguments(
 	const struct location *location, const struct config *config, struct buf *list, char **ret)
 {
 	static const char *const fixed[] = {"-oBatchMode=yes", "-oStrictHostKeyChecking=yes",
-		"-oServerAliveInterval=30", "-oServerAliveCountMax=4", "-oConnectTimeout=20",
-		"-oForwardX11=no", "-oForwardAgent=no", "-oPermitLocalCommand=no",
-		"-oClearAllForwardings=yes", "-oRemoteCommand=none", "-oRequestTTY=no",
-		"-oLogLevel=ERROR"};
+		"-oCiphers=^aes128-gcm@openssh.com", "-oServerAliveInterval=30",
+		"-oServerAliveCountMax=4", "-oConnectTimeout=20", "-oForwardX11=no",
+		"-oForwardAgent=no", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes",
+		"-oRemoteCommand=none", "-oRequestTTY=no", "-oLogLevel=ERROR"};
 	const char *command = config->copier.ssh_command ? config->copier.ssh_command : "ssh";
 	char port[16];
 	size_t count = 0;
