@@ -88,7 +88,7 @@ static int copy_one(struct hand *hand, const struct side_entry *entry)
 	}
 	hand->order.path = buf_span(&path);
 	(void)path_below(buf_span(&path), span_str(pair->tree->source.path), &hand->job.rel);
-	int r = file_copy(&hand->job, hand->job.rel, true, &made);
+	int r = file_copy(&hand->job, hand->job.rel, NULL, true, &made);
 	if (is_fatal(r) || r == FILE_CHANGED) {
 		return r < 0 ? r : 0;
 	}

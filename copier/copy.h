@@ -15,6 +15,7 @@ struct copy {
 	struct span to;
 	struct side_file *from_file, *to_file;
 	struct side_attr s;
+	const struct side_attr *only; /* see file_copy() */
 	char *buffer;
 	bool no_delta;       /* what the target has was of no use, or other than it was taken for */
 	struct delta *delta; /* of a large file */

@@ -101,13 +101,20 @@ static int make_temporary(struct copy *copy, struct span temporary)
 	return r == 0 && span_equal(copy->to, job->rel) ? job_touched(job, job->rel) : r;
 }
 
+static bool is_meant(const struct copy *copy, const struct side_attr *s)
+{
+	const struct side_attr *only = copy->only;
+	return !only || !s->has_inode || (s->ino == only->ino && s->dev == only->dev);
+}
+
 /* Fills the temporary name with S as it was when opened. */
 static int fill_temporary(struct copy *copy, struct span temporary)
 {
 	struct job *job = copy->job;
 	struct pair *pair = job->pair;
 	int r = side_open(pair->source, job->rel, &copy->from_file, &copy->s, &job->why);
-	if (r == -ENOENT || r == -ELOOP || r == -ENOTDIR || (r == 0 && copy->s.type != SIDE_FILE)) {
+	if (r == -ENOENT || r == -ELOOP || r == -ENOTDIR ||
+		(r == 0 && (copy->s.type != SIDE_FILE || !is_meant(copy, &copy->s)))) {
 		return FILE_CHANGED;
 	}
 	if (r == 0) {
@@ -222,16 +229,17 @@ static int ask_again(struct job *job)
 	return r < 0 ? r : FILE_CHANGED;
 }
 
-int file_copy(struct job *job, struct span to, bool exclusive, bool *ret_made)
+int file_copy(struct job *job, struct span to, const struct side_attr *only, bool exclusive,
+	bool *ret_made)
 {
 	int r = FILE_CHANGED;
 	bool no_delta = false;
 	*ret_made = false;
 	for (unsigned i = 0; r == FILE_CHANGED && i < COPY_TRIES; i++) {
-		struct copy copy = {.job = job, .to = to, .no_delta = no_delta};
+		struct copy copy = {.job = job, .to = to, .only = only, .no_delta = no_delta};
 		struct side_attr s;
 		r = look(job, job->pair->source, job->rel, &s);
-		if (r == 0 && s.type != SIDE_FILE) {
+		if (r == 0 && (s.type != SIDE_FILE || !is_meant(&copy, &s))) {
 			r = FILE_CHANGED;
 			break;
 		}
@@ -307,6 +315,6 @@ int entry_file(struct job *job, const struct side_attr *s)
 		r = job->order->op == CHANGE_META ? copy_xattrs(job) : 0;
 		return r < 0 ? r : file_attributes(job, s, &t);
 	}
-	r = file_copy(job, job->rel, false, &made);
+	r = file_copy(job, job->rel, NULL, false, &made);
 	return r == FILE_CHANGED ? 0 : r;
 }

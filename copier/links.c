@@ -223,7 +223,8 @@ static int group_content(
 	if (r < 0 || (!forced && same_content(job->pair, s, &anchor))) {
 		return r;
 	}
-	return file_copy(job, buf_span(&group->anchor), anchor.type == SIDE_NONE, ret_fresh);
+	/* another file may have the name by now, and that is not this group's content */
+	return file_copy(job, buf_span(&group->anchor), s, anchor.type == SIDE_NONE, ret_fresh);
 }
 
 int entry_links(struct job *job, const struct side_attr *s, const struct side_attr *t)

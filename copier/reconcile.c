@@ -206,7 +206,7 @@ static int reconcile_entry(struct job *job, const struct side_attr *s)
 /*
  * After the act: had S changed before it, what was done may be wrong, and the order that told of
  * that change may have been here in between; or it was told of another name of the same file.
- * Then the path is a change again.  (A directory's mtime is told by whoever touches its entries.)
+ * Then the path is a change again; a directory whose entries changed needs no more than its mtime.
  */
 static int look_again(struct job *job, const struct side_attr *before)
 {
@@ -216,9 +216,14 @@ static int look_again(struct job *job, const struct side_attr *before)
 		return r;
 	}
 	bool same = now.type == before->type && now.mode == before->mode &&
-		    (!now.has_inode || (now.ino == before->ino && now.dev == before->dev)) &&
-		    (now.type == SIDE_DIRECTORY || now.mtime_ns == before->mtime_ns);
-	return same ? 0 : job_follow_order(job, 0, job->order->attempt, 0);
+		    (!now.has_inode || (now.ino == before->ino && now.dev == before->dev));
+	if (same && now.mtime_ns == before->mtime_ns) {
+		return 0;
+	}
+	if (same && now.type == SIDE_DIRECTORY) {
+		return job_follow(job, job->rel, job->order->facts & CHANGE_BULK, 0);
+	}
+	return job_follow_order(job, 0, job->order->attempt, 0);
 }
 
 int reconcile(struct job *job)

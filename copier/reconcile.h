@@ -24,12 +24,14 @@ int entry_directory(struct job *job, const struct side_attr *s);
 /* file.c */
 int entry_file(struct job *job, const struct side_attr *s);
 /*
- * Copies S to the target's name `to` by way of a temporary name beside it; exclusive: only where
- * that name is free, *ret_made says so.  FILE_CHANGED: S did not hold still, a change for it was
+ * Copies S to the target's name `to` by way of a temporary name beside it.  only: this file and no
+ * other that has taken its name, where not NULL.  exclusive: only where the name `to` is free,
+ * *ret_made says so.  FILE_CHANGED: S did not hold still, a change for it was
  * asked for.
  */
 #define FILE_CHANGED 1
-int file_copy(struct job *job, struct span to, bool exclusive, bool *ret_made);
+int file_copy(struct job *job, struct span to, const struct side_attr *only, bool exclusive,
+	bool *ret_made);
 /* Sets mode, mtime and owner where they differ (t NULL: it was made just now, all of them);
  * counts the entry as unchanged where none does. */
 int file_attributes(struct job *job, const struct side_attr *s, const struct side_attr *t);

@@ -86,6 +86,7 @@ int temporary_sweep(struct job *job, struct span of)
 			return -ENOMEM;
 		}
 		side_unlink(job->pair->target, buf_span(&rel), &ignored);
+		r = job_touched(job, of);
 	}
 	return r == -EACCES ? 0 : r; /* not to be listed: then the walk of an hour later has it */
 }
