@@ -114,11 +114,14 @@ static void hand_init(struct hand *hand, struct pass *pass)
 		.publish_arg = job->publish_arg};
 }
 
+static void hands_fill(struct pass *pass);
+
 static void hand_work(struct hand *hand)
 {
 	struct pass *pass = hand->pass;
 	int r = 0;
 	while (r == 0 && !pass->error && pass->next < pass->count) {
+		hands_fill(pass);
 		r = check_again(pass, &hand->job);
 		if (r == 0 && pass->next < pass->count) {
 			r = copy_one(hand, &pass->list->entries[pass->entries[pass->next++]]);
@@ -157,6 +160,14 @@ static bool hand_start(struct pass *pass)
 	return true;
 }
 
+/* As many as there are names left, and the pool has: what other passes let go of comes here. */
+static void hands_fill(struct pass *pass)
+{
+	while (pass->hands < HANDS_MAX && pass->count - pass->next > pass->hands &&
+		hand_start(pass)) {
+	}
+}
+
 /* ---- all of them ---------------------------------------------------------------------------- */
 
 int bulk_copy(struct job *job, const struct side_list *list, const size_t *entries, size_t count)
@@ -168,8 +179,6 @@ int bulk_copy(struct job *job, const struct side_list *list, const size_t *entri
 		.checked_ns = clock_now(),
 		.waiter = task_self()};
 	struct hand own;
-	for (size_t i = 1; i < count && i < HANDS_MAX && hand_start(&pass); i++) {
-	}
 	hand_init(&own, &pass);
 	hand_work(&own);
 	while (pass.hands) {

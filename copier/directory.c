@@ -142,7 +142,8 @@ static int deep_work(struct job *job, const struct side_list *s, const struct si
 	return r == 0 && count ? bulk_copy(job, s, ours, count) : r;
 }
 
-static int deep(struct job *job)
+/* fresh: T's directory was made a moment ago, and what others put there they tell of. */
+static int deep(struct job *job, bool fresh)
 {
 	CLEANUP(side_list_finish) struct side_list s = {0};
 	CLEANUP(side_list_finish) struct side_list t = {0};
@@ -150,19 +151,21 @@ static int deep(struct job *job)
 	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP) {
 		return job_follow_order(job, 0, job->order->attempt, 0);
 	}
-	if (r == 0) {
+	if (r == 0 && !fresh) {
 		r = side_list(job->pair->target, job->rel, &t, &job->why);
 	}
 	return r < 0 ? r : deep_work(job, &s, &t);
 }
 
-static int make_directory(struct job *job, const struct side_attr *s)
+/* *ret_fresh: it was not there before. */
+static int make_directory(struct job *job, const struct side_attr *s, bool *ret_fresh)
 {
 	int r = side_mkdir(job->pair->target, job->rel, s->mode | 0700, &job->why);
 	if (r == -EACCES && parent_opened(job, job->rel)) {
 		r = side_mkdir(job->pair->target, job->rel, s->mode | 0700, &job->why);
 	}
 	if (r == 0) {
+		*ret_fresh = true;
 		job->work.directories++;
 		return job_touched(job, job->rel);
 	}
@@ -172,22 +175,23 @@ static int make_directory(struct job *job, const struct side_attr *s)
 int entry_directory(struct job *job, const struct side_attr *s)
 {
 	struct side_attr t;
-	bool is_listed = goes_deep(job) || (job->order->facts & CHANGE_DELETE);
-	int r = look(job, job->pair->target, job->rel, &t);
+	bool fresh = false;
+	int r = look_there(job, &t);
 	bool there = t.type == SIDE_DIRECTORY;
 	if (r == 0 && t.type != SIDE_NONE && !there) {
-		r = detach(job, job->rel);
+		r = detach(job, job->rel); /* maybe what another copier made here since the look */
 	}
+	bool is_listed = goes_deep(job) || (job->order->facts & CHANGE_DELETE);
 	if (r == 0 && !there) {
-		r = make_directory(job, s);
+		r = make_directory(job, s, &fresh);
 	}
 	if (r == 0 && there && is_listed && (t.mode & 0500) != 0500) { /* S can be listed by now */
 		t.mode |= 0700;
 		r = side_set(job->pair->target, job->rel, &t, SIDE_SET_MODE, &job->why);
 	}
 	if (r == 0 && is_listed) {
-		r = deep(job);
-		if (r == 0) {
+		r = deep(job, fresh);
+		if (r == 0 && there) {
 			r = look(job, job->pair->target, job->rel,
 				&t); /* left-overs may have gone */
 		}

@@ -14,7 +14,7 @@ int entry_gone(struct job *job)
 		return why_error(&job->why, -ENOENT, "the root of %s is gone: nothing is removed",
 			side_name(job->pair->source));
 	}
-	int r = look(job, job->pair->target, job->rel, &t);
+	int r = look_there(job, &t);
 	if (r < 0 || t.type == SIDE_NONE) {
 		return r;
 	}
@@ -77,7 +77,7 @@ int entry_symlink(struct job *job, const struct side_attr *s)
 		return job_follow_order(job, 0, job->order->attempt, 0);
 	}
 	if (r == 0) {
-		r = look(job, pair->target, job->rel, &t);
+		r = look_there(job, &t);
 	}
 	if (r == 0 && t.type == SIDE_SYMLINK) {
 		r = same_text(job, span_of(text, len), &same);

@@ -298,7 +298,7 @@ int entry_file(struct job *job, const struct side_attr *s)
 	struct pair *pair = job->pair;
 	struct side_attr t;
 	bool made;
-	int r = look(job, pair->target, job->rel, &t);
+	int r = look_there(job, &t);
 	if (r == 0 && t.type == SIDE_DIRECTORY) {
 		r = detach(job, job->rel);
 		t.type = SIDE_NONE;

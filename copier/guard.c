@@ -198,9 +198,8 @@ static int marker_check(
 static int marker_read(struct pair *pair, struct buf *ret, struct why *why)
 {
 	struct side_file *file = NULL;
-	struct side_attr attr;
 	size_t len = 0;
-	int r = side_open(pair->target, MARKER, &file, &attr, why);
+	int r = side_open(pair->target, MARKER, &file, &pair->marker, why);
 	if (r < 0) {
 		return r;
 	}
@@ -225,9 +224,24 @@ static int guard_source(struct pair *pair, struct side_attr *ret, struct why *wh
 	return 0;
 }
 
+/* Whether the marker is the one that was read by this connection: one round trip tells. */
+static bool marker_is_known(struct pair *pair)
+{
+	struct side_attr now;
+	struct why ignored;
+	return pair->marker.type == SIDE_FILE && pair->target_epoch == side_epoch(pair->target) &&
+	       side_lstat(pair->target, MARKER, &now, &ignored) == 0 && now.type == SIDE_FILE &&
+	       now.size_bytes == pair->marker.size_bytes && now.mtime_ns == pair->marker.mtime_ns &&
+	       now.mode == pair->marker.mode;
+}
+
 static int guard_target(struct pair *pair, const struct side_attr *root, struct why *why)
 {
 	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
+	if (pair->guarded_ns && root->ino == pair->source_ino && marker_is_known(pair)) {
+		return 0;
+	}
+	pair->marker.type = SIDE_NONE;
 	int r = marker_read(pair, &text, why);
 	if (r == -ENOENT) {
 		r = marker_make(pair, root, why);
@@ -266,6 +280,7 @@ static int look_now(struct pair *pair, struct why *why)
 	if (r == 0) {
 		pair->guarded_ns = clock_now();
 		pair->source_dev = root.dev;
+		pair->source_ino = root.ino;
 		pair->source_epoch = side_epoch(pair->source);
 		pair->target_epoch = side_epoch(pair->target);
 	}

@@ -28,7 +28,8 @@ struct pair {
 	bool source_coherent; /* a local file system, which never shows an old state */
 	uint64_t source_epoch, target_epoch; /* for which the guards were last passed */
 	uint64_t guarded_ns;                 /* when they were last passed */
-	uint64_t source_dev;                 /* device of the source's root, where it has one */
+	uint64_t source_dev, source_ino;     /* of the source's root, where it has them */
+	struct side_attr marker;             /* the target's, as it was read */
 	struct throttle throttle;            /* the tree's */
 	struct throttle *shared_throttle;    /* of all trees, or NULL */
 	struct ident self;                   /* .source: of this copier's idents; .number counts */
@@ -53,6 +54,8 @@ struct job {
 	struct receipt_work work;
 	bool blocked;     /* failed for a reason that lies in the tree, not in this path */
 	bool moved;       /* its entry was moved here by this very order */
+	bool there_known; /* T's entry is `there`, as it was when its parents were checked */
+	struct side_attr there;
 	int64_t moved_ns; /* wall clock of that, or of an ancestor's move: temporary names made
 			   * before have lost their owner, and what was registered is void */
 	bool detached;    /* it, or a try before it, may have taken a directory away in whose place

@@ -29,6 +29,16 @@ int look(struct job *job, struct side *side, struct span rel, struct side_attr *
 	return r;
 }
 
+int look_there(struct job *job, struct side_attr *ret)
+{
+	if (job->there_known) {
+		job->there_known = false;
+		*ret = job->there;
+		return 0;
+	}
+	return look(job, job->pair->target, job->rel, ret);
+}
+
 bool same_mtime(const struct pair *pair, const struct side_attr *s, const struct side_attr *t)
 {
 	return compare_same_mtime(
@@ -145,7 +155,8 @@ static int parents_ready(struct job *job)
 	if (r < 0) {
 		return r;
 	}
-	r = side_check(pair->target, parent, &bad_len, &job->why);
+	r = side_check_entry(pair->target, job->rel, &job->there, &bad_len, &job->why);
+	job->there_known = r == 0;
 	if (r == -ENOENT) {
 		r = guarded(job);
 		return r < 0 ? r : make_parents(job, bad_len);

@@ -73,3 +73,6 @@ int guarded(struct job *job);
 bool parent_opened(struct job *job, struct span rel);
 /* lstat that says SIDE_NONE where no real path leads: -ENOENT, -ENOTDIR, -ELOOP. */
 int look(struct job *job, struct side *side, struct span rel, struct side_attr *ret);
+/* The same of T's entry, which may be known from the check of its parents: once, and as long as
+ * nothing was done to it. */
+int look_there(struct job *job, struct side_attr *ret);

@@ -142,6 +142,7 @@ int rename_pairs(struct job *job)
 			continue;
 		}
 		asked = true;
+		job->there_known = false;
 		if (side_check(job->pair->target, path_parent(from), &bad_len, &job->why) == 0) {
 			r = find_old(job, from, &s, &old, &detached);
 		} else {

@@ -16,6 +16,9 @@ struct side_ops {
 	int (*connect)(struct side *side, struct why *why);
 	int (*lstat)(struct side *side, struct span rel, struct side_attr *ret, struct why *why);
 	int (*check)(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why);
+	/* NULL: by check() and lstat(). */
+	int (*check_entry)(struct side *side, struct span rel, struct side_attr *ret,
+		size_t *ret_bad_len, struct why *why);
 	int (*list)(struct side *side, struct span rel, struct side_list *ret, struct why *why);
 
 	int (*open)(struct side *side, struct span rel, struct side_file **ret,

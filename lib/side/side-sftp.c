@@ -451,8 +451,10 @@ static int find_bad(struct visit *visit, struct span rel, size_t *ret_bad_len)
 	return r;
 }
 
-/* Real path and type in one round trip: 0, 1 (look closer), or the end of the session. */
-static int check_quickly(struct visit *visit, struct span path)
+/* Real path and type in one round trip: 0, 1 (look closer), or the end of the session.  entry: what
+ * is asked with them, behind them; empty: nothing.  What it is stands in call. */
+static int check_with(
+	struct visit *visit, struct span path, struct span entry, struct sftp_call *call)
 {
 	struct span name;
 	struct sftp_attr attr = {0};
@@ -460,12 +462,20 @@ static int check_quickly(struct visit *visit, struct span path)
 	CLEANUP(sftp_call_finish) struct sftp_call look = SFTP_CALL;
 	sftp_start(visit->sftp, &real, SFTP_REALPATH, "s", path);
 	sftp_start(visit->sftp, &look, SFTP_LSTAT, "s", path);
+	if (entry.len) {
+		sftp_start(visit->sftp, call, SFTP_LSTAT, "s", entry);
+	}
 	int r = sftp_wait_name(&real, &name);
 	int l = sftp_wait_attr(&look, &attr);
 	if (r < 0 || l < 0) {
 		return -ENOTCONN;
 	}
 	return r || l || !S_ISDIR(attr.mode) || !span_equal(name, path);
+}
+
+static int check_quickly(struct visit *visit, struct span path)
+{
+	return check_with(visit, path, SPAN(""), NULL);
 }
 
 static int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why)
@@ -493,6 +503,35 @@ static int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_l
 	}
 	size_t len = visit.path.len - rel.len + *ret_bad_len;
 	return visit_result(&visit, r, "enter", span_of(visit.path.data, len), why);
+}
+
+static int entry_attr(struct sftp_call *call, struct side_attr *ret)
+{
+	struct sftp_attr attr;
+	int r = sftp_wait_attr(call, &attr);
+	if (r == SFTP_NO_SUCH_FILE || r == SFTP_NO_SUCH_PATH) {
+		*ret = (struct side_attr){.type = SIDE_NONE};
+		return 0;
+	}
+	return r == 0 ? sftp_side_attr(&attr, ret) : r;
+}
+
+static int side_sftp_check_entry(struct side *side, struct span rel, struct side_attr *ret,
+	size_t *ret_bad_len, struct why *why)
+{
+	CLEANUP(visit_finish) struct visit visit = VISIT_NONE;
+	CLEANUP(sftp_call_finish) struct sftp_call call = SFTP_CALL;
+	int r = visit_begin_two(side, path_parent(rel), rel, &visit, why);
+	if (r < 0) {
+		return r;
+	}
+	r = check_with(&visit, buf_span(&visit.path), buf_span(&visit.second), &call);
+	int l = entry_attr(&call, ret);
+	if (r == 1) {
+		r = side_sftp_check(side, path_parent(rel), ret_bad_len, why);
+		return r < 0 ? r : side_sftp_lstat(side, rel, ret, why);
+	}
+	return visit_result(&visit, r ? r : l, "look at", buf_span(&visit.second), why);
 }
 
 /* Entries of one NAME answer. */
@@ -849,6 +888,7 @@ static const struct side_ops sftp_ops = {
 	.connect = side_sftp_connect,
 	.lstat = side_sftp_lstat,
 	.check = side_sftp_check,
+	.check_entry = side_sftp_check_entry,
 	.list = side_sftp_list,
 	.open = sftp_file_open,
 	.read = sftp_file_read,

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/path.h"
 
 int side_create(struct loop *loop, const struct location *location,
 	const struct side_options *options, struct side **ret, struct why *why)
@@ -166,6 +167,24 @@ int side_lstat(struct side *side, struct span rel, struct side_attr *ret, struct
 int side_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why)
 {
 	return side->ops->check(side, rel, ret_bad_len, why);
+}
+
+int side_check_entry(struct side *side, struct span rel, struct side_attr *ret, size_t *ret_bad_len,
+	struct why *why)
+{
+	if (side->ops->check_entry) {
+		return side->ops->check_entry(side, rel, ret, ret_bad_len, why);
+	}
+	int r = side->ops->check(side, path_parent(rel), ret_bad_len, why);
+	if (r < 0) {
+		return r;
+	}
+	r = side->ops->lstat(side, rel, ret, why);
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP) {
+		*ret = (struct side_attr){.type = SIDE_NONE};
+		return 0;
+	}
+	return r;
 }
 
 int side_open(struct side *side, struct span rel, struct side_file **ret,

@@ -91,6 +91,12 @@ int side_lstat(struct side *side, struct span rel, struct side_attr *ret, struct
  * or another error.
  */
 int side_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why);
+/*
+ * side_check() of rel's parent, and the entry itself (type SIDE_NONE: there is none), in one round
+ * trip.  rel is not the root.
+ */
+int side_check_entry(struct side *side, struct span rel, struct side_attr *ret, size_t *ret_bad_len,
+	struct why *why);
 
 struct side_entry {
 	struct span name;
