@@ -657,6 +657,8 @@ static const char *action_of(const void *handler)
 					      : "whose?";
 }
 
+#define LIBC_RESTORER 0x04000000u
+
 /* Of SIGBUS, which others may have a use for. */
 static void actions(void)
 {
@@ -694,8 +696,11 @@ static void actions(void)
 	}
 	sigset_t before;
 	memcpy(&before, &old.sa_mask, 8);
-	say("%s %x %lx %d\n", action_of((void *)old.sa_handler), (unsigned)old.sa_flags,
-		*(unsigned long *)&before, old.sa_restorer != NULL);
+	/* whose restorer it is, is between libc and the kernel; the child of vfork() sees another
+	 */
+	say("%s %x %lx %d\n", action_of((void *)old.sa_handler),
+		(unsigned)old.sa_flags & ~LIBC_RESTORER, *(unsigned long *)&before,
+		old.sa_restorer != NULL);
 }
 
 static void raising(void)
