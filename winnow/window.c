@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/cleanup.h"
 #include "flow/map.h"
@@ -130,9 +131,18 @@ static int parcel_reserve_kept(struct parcel *parcel)
 	return 0;
 }
 
+/*
+ * They are let go in this order, behind that of last.  Repeats of last come first: were one left
+ * over when the connection breaks between two acknowledgements, it would be merged once more, by
+ * itself, and what the order stands for would be expected of another that does not cover it.
+ */
 static void parcel_keep(struct parcel *parcel, struct ident id, struct broker_delivery delivery)
 {
-	parcel->kept[parcel->kept_count++] = (struct kept){id, delivery};
+	size_t at = ident_equal(id, parcel->id) ? 0 : parcel->kept_count;
+	memmove(parcel->kept + at + 1, parcel->kept + at,
+		(parcel->kept_count - at) * sizeof(*parcel->kept));
+	parcel->kept[at] = (struct kept){id, delivery};
+	parcel->kept_count++;
 }
 
 static const struct change *parcel_order(const struct parcel *parcel)
