@@ -23,17 +23,16 @@ static const uint16_t name_at[CALL_COUNT] = {
 #include "calls.def"
 };
 
-#define ABSENT ((void *)1)
-static FIRST_PAGE void *reals[CALL_COUNT];
+FIRST_PAGE void *call_reals[CALL_COUNT];
 
 void *call_real(enum call call)
 {
-	void *real = __atomic_load_n(&reals[call], __ATOMIC_RELAXED);
+	void *real = __atomic_load_n(&call_reals[call], __ATOMIC_RELAXED);
 	if (__builtin_expect(!real, 0)) {
 		real = resolve((const char *)&names + name_at[call]);
-		__atomic_store_n(&reals[call], real ? real : ABSENT, __ATOMIC_RELAXED);
+		__atomic_store_n(&call_reals[call], real ? real : CALL_ABSENT, __ATOMIC_RELAXED);
 	}
-	return real == ABSENT ? NULL : real;
+	return real == CALL_ABSENT ? NULL : real;
 }
 
 int call_errno(void)

@@ -51,6 +51,16 @@ void *call_real(enum call call);
 		real_ ? real_ arguments : (fallback);                                              \
 	})
 
+/* What was looked up so far; NULL: not yet.  For calls that do next to nothing else. */
+#define CALL_ABSENT ((void *)1)
+extern __attribute__((visibility("hidden"))) void *call_reals[CALL_COUNT];
+static inline void *call_real_at_once(enum call call)
+{
+	void *real = __atomic_load_n(&call_reals[call], __ATOMIC_RELAXED);
+	bool is_known = __builtin_expect((uintptr_t)real > (uintptr_t)CALL_ABSENT, 1);
+	return is_known ? real : call_real(call);
+}
+
 /* For what we ask of libc behind the program's back. */
 int call_errno(void);
 void call_errno_set(int value);

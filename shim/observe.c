@@ -46,13 +46,15 @@ static bool is_regular(const struct file *file)
 static bool is_file_of_interest(int fd, struct file *ret)
 {
 	*ret = (struct file){0};
-	return file_of(fd, ret) && is_regular(ret) && recorder_wants(ret->dev);
+	return !recorder_absent() && file_of(fd, ret) && is_regular(ret) &&
+	       recorder_wants(ret->dev);
 }
 
 /* Whether fd is open for writing on a regular file of interest. */
 static bool is_of_interest(int fd, struct file *ret)
 {
-	return is_writing(own_call(SYS_fcntl, fd, F_GETFL, 0)) && is_file_of_interest(fd, ret);
+	return !recorder_absent() && is_writing(own_call(SYS_fcntl, fd, F_GETFL, 0)) &&
+	       is_file_of_interest(fd, ret);
 }
 
 static bool is_mine(uint32_t pid)
@@ -671,7 +673,8 @@ void observe_changing(struct event *event, int fd)
 		observe_touch(fd);
 		return;
 	}
-	if (!recorder_configured || !file_of(fd, &file) || !recorder_wants(file.dev)) {
+	if (!recorder_configured || recorder_absent() || !file_of(fd, &file) ||
+		!recorder_wants(file.dev)) {
 		return;
 	}
 	struct held *it = is_mine(recorder_pid()) ? known(fd, &file) : NULL;

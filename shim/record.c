@@ -189,11 +189,7 @@ static uint32_t *page_wiped_on_fork(void)
 	return (uint32_t *)page; // NOLINT(performance-no-int-to-ptr)
 }
 
-/*
- * Most programs have a record or two to tell and are gone: they ask the kernel for time and pid.
- * What makes these cheap costs as much as some ten such questions, and is for those that stay.
- */
-static void settle(void)
+static void settle_clock(void)
 {
 	static const char name[] =
 #if defined(__x86_64__)
@@ -202,6 +198,15 @@ static void settle(void)
 		"__kernel_clock_gettime";
 #endif
 	__atomic_store_n(&self.clock, (int (*)(int, long *))resolve_vdso(name), __ATOMIC_RELAXED);
+}
+
+/*
+ * Most programs have a record or two to tell and are gone: they ask the kernel for time and pid.
+ * What makes these cheap costs as much as some ten such questions, and is for those that stay.
+ */
+static void settle(void)
+{
+	settle_clock();
 	__atomic_store_n(&self.pid, page_wiped_on_fork(), __ATOMIC_RELEASE);
 }
 
@@ -331,18 +336,19 @@ static __attribute__((noinline)) uintptr_t attach(void)
 {
 	struct journal_writer writer = {0};
 	uintptr_t none = 0;
-	own_call(SYS_prctl, PR_GET_NAME, self.program);
-	self.program_len = (uint8_t)strlen(self.program);
-	uint64_t now_ns = wall_ns();
+	bool damaged = false;
+	uint64_t now_ns = about_ns();
 	if (now_ns < self.retry_ns) {
 		return 0;
 	}
-	bool damaged = false;
+	own_call(SYS_prctl, PR_GET_NAME, self.program);
+	self.program_len = (uint8_t)strlen(self.program);
 	const char *place = attach_any(&writer, &damaged);
 	if (!place && !damaged) {
 		place = attach_first(&writer);
 	}
 	if (!place) {
+		settle_clock(); /* it is asked at each call from now on */
 		self.retry_ns = damaged ? 0 : now_ns + RETRY_NS;
 		return 0;
 	}
@@ -367,6 +373,12 @@ static inline bool recorder(struct journal_writer *ret)
 	*ret = unpack(word);
 	ret->settled = self.appended >= SETTLED;
 	return word != 0;
+}
+
+bool recorder_absent(void)
+{
+	return !__atomic_load_n(&self.ring, __ATOMIC_ACQUIRE) && self.retry_ns &&
+	       about_ns() < self.retry_ns;
 }
 
 void recorder_settle(void)

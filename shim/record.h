@@ -54,6 +54,8 @@ void recorder_keep_verdict(uint64_t key, unsigned verdict);
 void recorder_name_known(uint32_t pid, int fd, uint64_t dev, uint64_t ino);
 bool recorder_knows_name(uint32_t pid, int fd, uint64_t dev, uint64_t ino);
 
+/* There was no journal a moment ago: nothing need be asked of the kernel. */
+bool recorder_absent(void);
 /* Whether files on dev are of interest; attaches. */
 bool recorder_wants(uint64_t dev);
 /* journal_devices_stamp(), or 0; does not attach. */

@@ -37,6 +37,7 @@
 	returns name parameters                                                                    \
 	{                                                                                          \
 		observe_touch(fd);                                                                 \
-		return CALL_REAL(name, arguments, (returns)(fallback));                            \
+		__typeof__(&name) real = (__typeof__(&name))call_real_at_once(CALL_##name);        \
+		return real ? real arguments : (returns)(fallback);                                \
 	}
 #include "calls.def"
