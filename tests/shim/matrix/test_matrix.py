@@ -48,7 +48,7 @@ def run(command, base, environ):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise
-    return process.returncode, out, re.sub(rb"\b\d{2,}\b", b"N", words)
+    return process.returncode, out, re.sub(rb" *\b\d{2,}\b", b" N", words)  # a pid, and padding
 
 
 def shape(base, facts):
