@@ -15,7 +15,7 @@ static unsigned differ(struct span rel, const char *what)
 static bool same_time(int64_t a, int64_t b)
 {
 	int64_t second = (int64_t)CLOCK_S;
-	return sim.options.remote ? a / second == b / second : a == b;
+	return sim.options.remote || sim.options.pull ? a / second == b / second : a == b;
 }
 
 static unsigned compare_node(struct span rel, const struct fs_node *s, const struct fs_node *t);
@@ -58,7 +58,7 @@ static unsigned compare_links(struct span rel, const struct fs_node *s, const st
 	if (rel.len == 0) {
 		count = 0;
 	}
-	if (s->type != FS_FILE || s->nlink < 2) {
+	if (s->type != FS_FILE || s->nlink < 2 || sim.options.pull) { /* SFTP shows no links */
 		return 0;
 	}
 	for (size_t i = 0; i < count; i++) {

@@ -45,7 +45,7 @@ void copier_start(unsigned i)
 	copier->pair_count = 1;
 	*copier->pairs = (struct pair){.config = &sim.config,
 		.tree = &sim.tree,
-		.source = model_side(&sim.s, false, "S"),
+		.source = model_side(&sim.s, sim.options.pull, "S"),
 		.target = model_side(&sim.t, sim.options.remote, one->name),
 		.self = {.source = ident_source()}};
 	slots_init(&copier->orders_slots, IN_FLIGHT);
@@ -78,9 +78,10 @@ void copier_kill(unsigned i)
 
 void copier_break(unsigned i)
 {
-	if (ones[i].copier && sim.options.remote) {
+	if (ones[i].copier && (sim.options.remote || sim.options.pull)) {
+		const struct pair *pair = ones[i].copier->pairs;
 		trace("copier %u loses its connection", i);
-		model_side_break(ones[i].copier->pairs[0].target);
+		model_side_break(sim.options.pull ? pair->source : pair->target);
 	}
 }
 

@@ -87,6 +87,7 @@ static void set_up(void)
 	sim.tree = (struct tree){.exclude = no_exclude};
 	sim.tree.source.path = sim.tree.source.text = at;
 	sim.tree.target.path = sim.tree.target.text = target;
+	sim.tree.source.remote = sim.options.pull;
 	sim.tree.target.remote = sim.options.remote;
 	sim.config = (struct config){.mirror = (char *)"sim",
 		.trees = &sim.tree,
@@ -197,6 +198,7 @@ static void choose(struct sim_options *options)
 	options->operations = 10 + (unsigned)dice(60);
 	options->copiers = 1 + (unsigned)dice(SIM_COPIERS_MAX);
 	options->shards = 1 + (unsigned)dice(SIM_SHARDS_MAX);
+	options->pull = !options->remote && once_in(2);
 }
 
 static int remove_it(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -27,6 +27,7 @@ struct sim_options {
 	uint64_t seed;
 	bool faults;   /* deaths, broken connections, messages twice */
 	bool remote;   /* T is behind SFTP */
+	bool pull;     /* S is */
 	bool coherent; /* S is a local file system */
 	bool hasty;    /* all within a second, and of one size */
 	bool trace;
