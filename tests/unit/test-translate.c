@@ -599,6 +599,56 @@ static void renamed_while_open(void **state)
 	assert_int_equal(translate_missing(w->translate), 0);
 }
 
+/* When the records are read, the name leads elsewhere than at the time of the calls. */
+static void a_symlink_came_later(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755) | mkdir(at(w, "tree/e"), 0755), 0);
+	put(w, "tree/d/f");
+	assert_int_equal(rename(at(w, "tree/d"), at(w, "tree/b")), 0);
+	assert_int_equal(symlink("../outside", at(w, "tree/d")), 0);
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/d/f"), at(w, "tree/b/f"));
+	name_call(w, RECORD_RENAME, at(w, "tree/d"), at(w, "tree/b"));
+	buf_clear(&w->told);
+	file_call(w, RECORD_WRITTEN, 0, 3, "", at(w, "tree/b/f"));
+	assert_int_equal(rename(at(w, "tree/b/f"), at(w, "tree/g")), 0);
+	assert_int_equal(rename(at(w, "tree/b"), at(w, "tree/c")), 0);
+	assert_int_equal(symlink("e", at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/b/f"), at(w, "tree/g"));
+	assert_told(w, "rename DX tree/g (tree/b/f > tree/g)\n"
+		       "away DX tree/b/f (tree/b/f > tree/g)\n");
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/g"));
+	assert_told(w, "write F tree/g\n");
+}
+
+/* What has its name for long is not the symlink's fault. */
+static void a_symlink_was_there_before(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/e"), 0755), 0);
+	assert_int_equal(symlink("e", at(w, "tree/d")), 0);
+	put(w, "tree/e/f");
+	put(w, "tree/other");
+	w->time_ns = clock_wall() + 3600 * CLOCK_S;
+	file_call(w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/d/f"), at(w, "tree/other"));
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/other"));
+	assert_told(w, "write F tree/e/f and 1\n");
+}
+
+/* By the old name the target may still have what was there before. */
+static void links_of_what_was_renamed(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/a");
+	put(w, "tree/b");
+	name_call(w, RECORD_EXCHANGE, at(w, "tree/a"), at(w, "tree/b"));
+	buf_clear(&w->told);
+	name_call(w, RECORD_LINK, at(w, "tree/a"), at(w, "tree/c"));
+	assert_told(w, "link F tree/c (tree/a > tree/c)\n");
+	name_call(w, RECORD_LINK, at(w, "tree/x"), at(w, "tree/y"));
+	assert_told(w, "link  tree/y (tree/x > tree/y)\n");
+}
+
 /* The record comes when the file is gone already; what became of it comes a moment later. */
 static void explained_a_moment_later(void **state)
 {
@@ -929,6 +979,9 @@ int main(void)
 		TEST(ids_are_the_same_at_a_replay),
 		TEST(trees_are_seen_by_every_way),
 		TEST(a_symlink_in_place_of_a_directory),
+		TEST(a_symlink_came_later),
+		TEST(a_symlink_was_there_before),
+		TEST(links_of_what_was_renamed),
 		TEST(a_root_that_is_a_symlink),
 		TEST(odd_names),
 		TEST(longer_than_path_max),
