@@ -111,7 +111,7 @@ static struct span pair_from(const struct job *job, unsigned i)
 	struct span root = span_str(job->pair->tree->source.path), from = SPAN_NONE;
 	bool ours = !pair->is_link && span_equal(pair->to, job->order->path) &&
 		    path_below(pair->from, root, &from) && path_is_rel(from) &&
-		    !tree_excludes(job->pair->tree, from);
+		    !span_equal(from, job->rel) && !tree_excludes(job->pair->tree, from);
 	return ours ? from : SPAN("");
 }
 
