@@ -42,11 +42,31 @@ static bool remembers(struct translate *t, struct span name)
 	return recent_covers(t->recent, name, 0);
 }
 
+/* Whether the first symlink on the way came there after the record: then it did not lead to what
+ * was meant. */
+static bool passes_newer_link(const struct record *record, struct span name, int64_t slack_ns)
+{
+	struct stat st = {0};
+	for (size_t len = 1; len <= name.len; len++) {
+		bool is_whole = len == name.len || name.data[len] == '/';
+		if (is_whole && names_stat(span_of(name.data, len), &st) < 0) {
+			return false;
+		}
+		if (is_whole && S_ISLNK(st.st_mode)) {
+			return stat_ctime(&st) + slack_ns > (int64_t)record->time_ns;
+		}
+	}
+	return false;
+}
+
 /*
  * An entry's name at the time of the record.  A directory on its way may be a symlink by now; but
- * what is remembered goes by the names of that time.
+ * what is remembered goes by the names of that time, and a symlink that is younger than the record
+ * led nowhere.  Where a name was given away, or this is not certain, both readings are looked at:
+ * the target may still have what was there.
  */
-static int name_then(struct translate *t, const struct record *record, bool second, struct buf *ret)
+static int name_then(struct translate *t, const struct record *record, const struct cause *cause,
+	bool second, struct buf *ret)
 {
 	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
 	struct span dir = second ? record->dir2 : record->dir;
@@ -55,13 +75,19 @@ static int name_then(struct translate *t, const struct record *record, bool seco
 	if (r == 0) {
 		r = names_text(t->options.names, dir, path, &text);
 	}
-	if (r == 0 && !span_equal(buf_span(&text), buf_span(ret)) &&
-		remembers(t, buf_span(&text))) {
-		buf_clear(ret);
-		buf_add(ret, buf_span(&text));
-		r = ret->failed ? -ENOMEM : 0;
+	if (r < 0 || span_equal(buf_span(&text), buf_span(ret))) {
+		return r;
 	}
-	return r;
+	bool literal =
+		remembers(t, buf_span(&text)) || passes_newer_link(record, buf_span(&text), 0);
+	if (literal) {
+		struct buf swap = *ret;
+		*ret = text;
+		text = swap;
+	}
+	return literal || !second ? tell_change(t, cause, ROLE_FRESH, CHANGE_LOOK, DEEP_ALL,
+					    buf_span(&text), NO_PAIR)
+				  : 0;
 }
 
 /* A record that names nothing: the change is lost, unless everything is looked at. */
@@ -72,23 +98,6 @@ static int unnamed(struct translate *t, int r)
 		return 0;
 	}
 	return r;
-}
-
-/* Whether the first symlink on the way came there after the record: then it did not lead to what
- * was opened. */
-static bool passes_newer_link(const struct record *record, struct span name)
-{
-	struct stat st = {0};
-	for (size_t len = 1; len <= name.len; len++) {
-		bool is_whole = len == name.len || name.data[len] == '/';
-		if (is_whole && names_stat(span_of(name.data, len), &st) < 0) {
-			return false;
-		}
-		if (is_whole && S_ISLNK(st.st_mode)) {
-			return stat_ctime(&st) + LINK_SLACK_NS >= (int64_t)record->time_ns;
-		}
-	}
-	return false;
 }
 
 /* The name that a file was opened by; symlinks are followed as the program did. */
@@ -103,7 +112,7 @@ static int name_opened(struct translate *t, const struct record *record, struct 
 		return r;
 	}
 	r = names_text(t->options.names, record->dir, record->path, &literal);
-	if (r == 0 && passes_newer_link(record, buf_span(&literal))) {
+	if (r == 0 && passes_newer_link(record, buf_span(&literal), LINK_SLACK_NS)) {
 		buf_clear(ret);
 		buf_add(ret, buf_span(&literal));
 		r = ret->failed ? -ENOMEM : 0;
@@ -277,22 +286,6 @@ static int take_symlink(struct translate *t, const struct record *record)
 	return t->options.emit(t->options.arg, STEAL(change));
 }
 
-/*
- * A name was given away.  Where a symlink is on its way now, it may be that of a directory that
- * was there before: then the entry is missing from the place that the text says, which the target
- * may still have as it was.
- */
-static int tell_literal(struct translate *t, const struct record *record, const struct cause *cause,
-	struct span found)
-{
-	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
-	int r = names_text(t->options.names, record->dir, record->path, &text);
-	if (r < 0 || span_equal(buf_span(&text), found)) {
-		return r == -ENOMEM ? r : 0;
-	}
-	return tell_change(t, cause, ROLE_FRESH, CHANGE_LOOK, DEEP_ALL, buf_span(&text), NO_PAIR);
-}
-
 /* The name is gone or taken.  A second name of what was written there may hide the content. */
 static int name_freed(struct translate *t, struct span name)
 {
@@ -305,13 +298,12 @@ static int take_removed(struct translate *t, const struct record *record)
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
 	enum change_op op = record->kind == RECORD_UNLINK ? CHANGE_REMOVE : CHANGE_RMDIR;
-	int r = name_then(t, record, false, &name);
+	int r = name_then(t, record, &cause, false, &name);
 	if (r < 0) {
 		return unnamed(t, r);
 	}
 	intents_unlink(t->options.intents, buf_span(&name));
 	r = name_freed(t, buf_span(&name));
-	r = r < 0 ? r : tell_literal(t, record, &cause, buf_span(&name));
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
 
@@ -435,11 +427,11 @@ static int tell_rename(struct translate *t, const struct record *record, const s
 			       NO_PAIR);
 }
 
-static int both_names(
-	struct translate *t, const struct record *record, struct buf *from, struct buf *to)
+static int both_names(struct translate *t, const struct record *record, const struct cause *cause,
+	struct buf *from, struct buf *to)
 {
-	int r = name_then(t, record, false, from);
-	return r < 0 ? r : name_then(t, record, true, to);
+	int r = name_then(t, record, cause, false, from);
+	return r < 0 ? r : name_then(t, record, cause, true, to);
 }
 
 static int take_rename(struct translate *t, const struct record *record)
@@ -447,13 +439,12 @@ static int take_rename(struct translate *t, const struct record *record)
 	CLEANUP(buf_finish) struct buf from = BUF_EMPTY;
 	CLEANUP(buf_finish) struct buf to = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
-	int r = both_names(t, record, &from, &to);
+	int r = both_names(t, record, &cause, &from, &to);
 	if (r < 0) {
 		return unnamed(t, r);
 	}
 	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
 	r = same_file(&move) ? 0 : move_memories(t, record, &move);
-	r = r < 0 ? r : tell_literal(t, record, &cause, buf_span(&from));
 	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
 	return r < 0 ? r : tell_rename(t, record, &move);
 }
@@ -464,7 +455,7 @@ static int take_exchange(struct translate *t, const struct record *record)
 	CLEANUP(buf_finish) struct buf a = BUF_EMPTY;
 	CLEANUP(buf_finish) struct buf b = BUF_EMPTY;
 	struct cause cause = cause_of_record(record);
-	int r = both_names(t, record, &a, &b);
+	int r = both_names(t, record, &cause, &a, &b);
 	if (r < 0) {
 		return unnamed(t, r);
 	}

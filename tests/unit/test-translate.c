@@ -346,6 +346,9 @@ static void a_symlink_in_place_of_a_directory(void **state)
 	struct record through = {
 		.kind = RECORD_UNLINK, .fd = -1, .dir = span_str(w->tree), .path = SPAN("d/x")};
 	send(w, &through);
+	assert_told(w, "look DX tree/e/x\nremove  tree/d/x\n"); /* it is younger than the record */
+	w->time_ns = clock_wall() + 3600 * CLOCK_S;
+	send(w, &through);
 	assert_told(w, "look DX tree/d/x\nremove  tree/e/x\n");
 }
 
@@ -615,7 +618,7 @@ static void a_symlink_came_later(void **state)
 	assert_int_equal(rename(at(w, "tree/b"), at(w, "tree/c")), 0);
 	assert_int_equal(symlink("e", at(w, "tree/b")), 0);
 	name_call(w, RECORD_RENAME, at(w, "tree/b/f"), at(w, "tree/g"));
-	assert_told(w, "rename DX tree/g (tree/b/f > tree/g)\n"
+	assert_told(w, "look DX tree/e/f\nrename DX tree/g (tree/b/f > tree/g)\n"
 		       "away DX tree/b/f (tree/b/f > tree/g)\n");
 	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/g"));
 	assert_told(w, "write F tree/g\n");
