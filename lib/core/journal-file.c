@@ -91,6 +91,25 @@ static int open_directory(struct journal *journal, const char *directory, struct
 	return check_owner(journal->dir, directory, why);
 }
 
+/* The directory's own owner says nothing when somebody else can move it away. */
+static int check_above(const char *directory, struct why *why)
+{
+	int r = journal_safe_above(directory);
+	switch (r) {
+	case 0:
+		return 0;
+	case -EPERM:
+		return why_error(why, r,
+			"what '%s' lies in belongs to another user, or may be written by others",
+			directory);
+	case -ENOTDIR:
+		return why_error(
+			why, r, "what '%s' lies in is a symlink or no directory", directory);
+	default:
+		return why_error(why, r, "look at what '%s' lies in: %s", directory, strerror(-r));
+	}
+}
+
 /* What writers left that were killed while they made the first ring; those that do so now are
  * younger. */
 static void sweep(const struct journal *journal)
@@ -379,6 +398,9 @@ static int open_for_reading(
 {
 	int r = make_directories(directory, why);
 	if (r == 0) {
+		r = check_above(directory, why);
+	}
+	if (r == 0) {
 		r = open_directory(journal, directory, why);
 	}
 	if (r == 0) {
@@ -444,6 +466,17 @@ int journal_peek(const char *directory, struct journal **ret, struct why *why)
 	journal->cursor = LOAD(journal->ring->releasing);
 	*ret = journal;
 	return 0;
+}
+
+int journal_check_place(const char *directory, struct why *why)
+{
+	struct journal journal = {.dir = -1};
+	int r = check_above(directory, why);
+	if (r == 0) {
+		r = open_directory(&journal, directory, why);
+	}
+	fd_close(&journal.dir);
+	return r == -ENOENT ? 0 : r;
 }
 
 int journal_check_file(const struct journal *journal, struct why *why)

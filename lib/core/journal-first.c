@@ -42,6 +42,36 @@ static int make_directories(const char *directory)
 	return 0;
 }
 
+static bool path_above(const char *directory, char path[PATH_BYTES])
+{
+	size_t len = 0, end = 0;
+	for (; directory[len] && len < PATH_BYTES - 1; len++) {
+		path[len] = directory[len];
+		end = directory[len] == '/' ? len : end;
+	}
+	path[end ? end : 1] = '\0';
+	return directory[len] == '\0' && directory[0] == '/';
+}
+
+int journal_safe_above(const char *directory)
+{
+	char path[PATH_BYTES];
+	struct statx stx = {0};
+	if (!path_above(directory, path)) {
+		return -ENAMETOOLONG;
+	}
+	long r = raw_call(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stx);
+	if (raw_failed(r)) {
+		return (int)r;
+	}
+	if ((stx.stx_mode & S_IFMT) != S_IFDIR) {
+		return -ENOTDIR;
+	}
+	bool ours = stx.stx_uid == (uint32_t)raw_call(SYS_geteuid) || stx.stx_uid == 0;
+	bool shared = (stx.stx_mode & 022) && !(stx.stx_mode & S_ISVTX);
+	return ours && !shared ? 0 : -EPERM;
+}
+
 /* To reserve more than the limit would not only fail but send SIGXFSZ. */
 static bool may_be_so_large(uint64_t bytes)
 {
@@ -106,6 +136,9 @@ int journal_first(const char *directory, uint64_t size_bytes)
 {
 	uint64_t ignored;
 	int r = ring_size_is_valid(size_bytes) ? make_directories(directory) : -EINVAL;
+	if (r == 0) {
+		r = journal_safe_above(directory);
+	}
 	if (r < 0) {
 		return r;
 	}

@@ -185,5 +185,10 @@ static inline uint32_t ring_sum(const void *bytes, uint64_t count)
 /* Writers: 0 where path (empty: fd itself) is of that type, ours, and not for others to write. */
 __attribute__((visibility("hidden"))) int journal_safe(
 	int fd, const char *path, uint32_t type, uint64_t *ret_size_bytes);
+/*
+ * Before anything is made in it: 0 where nobody else can put another directory in this one's place.
+ * What it lies in belongs to us or to root, and others may not write there, or only to their own.
+ */
+__attribute__((visibility("hidden"))) int journal_safe_above(const char *directory);
 
 #define RING_SUMMED 16u /* offset of the first summed byte; kind and flags are added apart */

@@ -232,6 +232,11 @@ int journal_create(
 /* Opens an existing journal only to look: never blocks or disturbs the reader. */
 int journal_peek(const char *directory, struct journal **ret, struct why *why);
 void journal_destroy(struct journal *journal);
+/*
+ * Whether journal_create() would refuse this directory for what others can do there; one that is
+ * not there yet is good.  Returns 0, -EPERM, -ENOTDIR, -ELOOP, or -errno, with words.
+ */
+int journal_check_place(const char *directory, struct why *why);
 
 /*
  * The next record behind the last one returned.  Torn records of dead writers are passed over

@@ -587,6 +587,88 @@ static void no_link_is_followed(void **state)
 	journal_destroy(journal);
 }
 
+static void refused(int error, const char *words)
+{
+	struct journal *journal = NULL;
+	why.text[0] = '\0';
+	assert_int_equal(journal_create(directory, SIZE, &journal, &why), error);
+	if (!strstr(why.text, words)) {
+		fail_msg("no '%s' in '%s'", words, why.text);
+	}
+	assert_int_equal(journal_check_place(directory, &why), error);
+	assert_non_null(strstr(why.text, words));
+	assert_true(journal_first(directory, SIZE) < 0);
+}
+
+/* Who may write where the directory lies puts another one in its place. */
+static void nor_what_it_lies_in(void **state)
+{
+	char top[32], link[40];
+	(void)state;
+	(void)snprintf(top, sizeof(top), "/tmp/test-journal-XXXXXX");
+	assert_non_null(mkdtemp(top));
+	assert_int_equal(rmdir(directory), 0);
+	(void)snprintf(directory, sizeof(directory), "%s/demo", top);
+	assert_int_equal(journal_check_place(directory, &why), 0); /* not there yet */
+	assert_int_equal(mkdir(directory, 0700), 0);
+	assert_int_equal(journal_check_place(directory, &why), 0);
+	assert_int_equal(chmod(top, 0770), 0);
+	refused(-EPERM, "may be written by others");
+	assert_int_equal(chmod(top, 01777), 0); /* as /tmp */
+	assert_int_equal(journal_check_place(directory, &why), 0);
+	assert_int_equal(chmod(top, 0700), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(top, 12345, 0), 0);
+		refused(-EPERM, "belongs to another user");
+		assert_int_equal(chown(top, 0, 0), 0);
+	}
+	assert_int_equal(rmdir(directory), 0);
+	(void)snprintf(link, sizeof(link), "%s-link", top);
+	assert_int_equal(symlink(top, link), 0);
+	(void)snprintf(directory, sizeof(directory), "%s/demo", link);
+	refused(-ENOTDIR, "is a symlink");
+	assert_int_equal(rmdir(directory), 0);
+	unlink(link);
+	(void)snprintf(directory, sizeof(directory), "%s", top);
+}
+
+/* A second name of somebody else's file, or of one of ours that is no ring. */
+static void nor_other_files(void **state)
+{
+	struct journal *journal = NULL;
+	struct journal_writer writer = {0};
+	char ring[128], lock[128], other[128];
+	(void)state;
+	(void)snprintf(ring, sizeof(ring), "%s/ring", directory);
+	(void)snprintf(lock, sizeof(lock), "%s/lock", directory);
+	(void)snprintf(other, sizeof(other), "%s-other", directory);
+	close(open(other, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	assert_int_equal(symlink(other, ring), 0);
+	assert_int_equal(journal_create(directory, SIZE, &journal, &why), -ELOOP);
+	assert_int_equal(journal_attach(&writer, directory), -ELOOP);
+	unlink(ring);
+	unlink(lock);
+	assert_int_equal(symlink(other, lock), 0);
+	assert_int_equal(journal_create(directory, SIZE, &journal, &why), -ELOOP);
+	unlink(lock);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(other, 12345, 0), 0);
+		assert_int_equal(link(other, ring), 0);
+		assert_int_equal(journal_create(directory, SIZE, &journal, &why), -EPERM);
+		assert_non_null(strstr(why.text, "belongs to user 12345"));
+		assert_int_equal(journal_attach(&writer, directory), -EPERM);
+		assert_int_equal(chown(other, 0, 0), 0);
+		unlink(ring);
+	}
+	struct stat st;
+	assert_int_equal(link(other, ring), 0);
+	journal_destroy(create()); /* damaged: another ring in its place */
+	assert_int_equal(stat(other, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(st.st_nlink, 1);
+	unlink(other);
+}
+
 /* In another namespace our pid would be somebody else's. */
 static void other_namespaces_are_told(void **state)
 {
@@ -773,6 +855,8 @@ int main(void)
 		CASE(peeking_takes_nothing),
 		CASE(strangers_are_refused),
 		CASE(no_link_is_followed),
+		CASE(nor_what_it_lies_in),
+		CASE(nor_other_files),
 		CASE(other_namespaces_are_told),
 		CASE(devices),
 		CASE(damage_is_told_and_renewed),

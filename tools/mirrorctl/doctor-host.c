@@ -13,6 +13,7 @@
 
 #include "core/cleanup.h"
 #include "core/clock.h"
+#include "core/journal.h"
 #include "core/path.h"
 #include "doctor.h"
 #include "flow/place.h"
@@ -148,6 +149,11 @@ static bool check_journal(struct doctor *doctor, size_t index)
 	struct statvfs fs;
 	CLEANUP(free_p) char *directory = place_journal(doctor->config, index);
 	if (!directory) {
+		return false;
+	}
+	struct why why;
+	if (journal_check_place(directory, &why) < 0) {
+		doctor_note("journal", "%s: not usable: %s", directory, why.text);
 		return false;
 	}
 	CLEANUP(buf_finish) struct buf place = BUF_EMPTY;
