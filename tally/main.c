@@ -30,6 +30,7 @@
 #define TELL_NS      CLOCK_S          /* how often its asker hears of it */
 #define UNASKED_NS   (60 * CLOCK_S)   /* a barrier nobody asks about is over */
 #define SWEEP_NS     (60 * CLOCK_S)
+#define STEP_NS      (30 * CLOCK_S)  /* of the wall clock: more is no drift */
 #define FAREWELL_NS  (50 * CLOCK_MS) /* for the last acknowledgements to leave */
 #define BARRIERS_MAX 64
 #define QUIET_NS     (10 * CLOCK_S) /* nothing heard for so long: is something lost? */
@@ -58,6 +59,7 @@ struct tally {
 	char *metrics;
 	struct loop_timer commit, publish, barrier, farewell;
 	uint64_t swept_ns, told_ns;
+	uint64_t wall_ns, steady_ns; /* when the ledger was written last, by both clocks */
 	uint64_t heard_ns, quiet_ns; /* of changes, receipts and merges; how long is too long */
 	struct ident reached;        /* told at once that it is reached */
 };
@@ -170,9 +172,26 @@ static int sweep(struct tally *tally, struct why *why)
 	return r;
 }
 
+/* At the start, too, nobody knows how far the clock and the daemons have gone meanwhile. */
+static int begin_batch(struct tally *tally, struct why *why)
+{
+	uint64_t wall_ns = clock_wall(), steady_ns = clock_now();
+	bool stepped = wall_ns - tally->wall_ns > steady_ns - tally->steady_ns + STEP_NS &&
+		       wall_ns > tally->wall_ns;
+	int r = ledger_begin(tally->ledger, wall_ns, why);
+	if (r == 0 && stepped) {
+		r = ledger_clock_unsure(tally->ledger, why);
+	}
+	if (r == 0) {
+		tally->wall_ns = wall_ns;
+		tally->steady_ns = steady_ns;
+	}
+	return r;
+}
+
 static int write_batch(struct tally *tally, bool sweeping, struct why *why)
 {
-	int r = ledger_begin(tally->ledger, clock_wall(), why);
+	int r = begin_batch(tally, why);
 	for (size_t i = 0; i < tally->count && r == 0; i++) {
 		r = write_entry(tally, &tally->entries[i], why);
 	}

@@ -20,6 +20,13 @@
 
 #define EXPECTED_NS (3600 * CLOCK_S) /* a poster that was heard of in this time must answer */
 #define SILENT_NS   (30 * CLOCK_S)
+#define GRACE_NS    (60 * CLOCK_S)
+
+int ledger_clock_unsure(struct ledger *ledger, struct why *why)
+{
+	int64_t heard = (int64_t)(ledger->now_ns - EXPECTED_NS + GRACE_NS);
+	return sql_run(ledger, why, SQL_DAEMON_HEARD, "ii", heard, heard);
+}
 
 int ledger_barrier_begin(struct ledger *ledger, const struct note *flush, struct why *why)
 {

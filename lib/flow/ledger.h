@@ -50,6 +50,11 @@ int ledger_beat(struct ledger *ledger, const struct note *note, struct why *why)
 /* NOTE_UNSEEN: programs that no shim is in. */
 int ledger_unseen(struct ledger *ledger, const struct note *note, struct why *why);
 int ledger_forget(struct ledger *ledger, struct span host, struct why *why);
+/*
+ * The clock was set forward, or nobody listened for a while: how long daemons have been silent is
+ * not known.  Posters that were known must answer for a minute more before their silence counts.
+ */
+int ledger_clock_unsure(struct ledger *ledger, struct why *why);
 
 /*
  * A barrier begins with the posters that must answer: all that have beaten in the last hour and

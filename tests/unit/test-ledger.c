@@ -189,6 +189,24 @@ static void a_failure_stays_until_something_later_was_done(void **state)
 	assert_int_equal(summary(b).failed, 0);
 }
 
+/* The tally's clock says that its poster has been silent for hours, and it has not. */
+static void a_clock_that_is_set_forward(void **state)
+{
+	struct bench *b = *state;
+	beat(b, "h1", 10, 0, false);
+	b->now += 7200 * S;
+	commit(b);
+	assert_int_equal(ledger_clock_unsure(b->ledger, NULL), 0);
+	flush(b, 100, "");
+	assert_false(reached(b, 100, 0));
+	answered(b, 100, "h1");
+	assert_true(reached(b, 100, 0));
+	b->now += 61 * S; /* now it has */
+	commit(b);
+	flush(b, 101, "");
+	assert_true(reached(b, 101, 0));
+}
+
 static void a_barrier_waits_for_posters_and_children(void **state)
 {
 	struct bench *b = *state;
@@ -520,6 +538,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 		TEST(counts_each_thing_once),
 		TEST(a_failure_stays_until_something_later_was_done),
+		TEST(a_clock_that_is_set_forward),
 		TEST(a_barrier_waits_for_posters_and_children),
 		TEST(a_flush_waits_for_the_journal_of_its_own_host),
 		TEST(silence_and_failures_and_rescans_prevent_it),
