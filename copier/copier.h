@@ -52,7 +52,7 @@ struct copier {
 	struct task **room_waiters; /* tasks that wait for BROKER_FULL to pass */
 	size_t room_waiter_count, room_waiter_room;
 	struct loop_timer purge_timer, probe_timer, drain_timer;
-	uint64_t taken, finished;
+	uint64_t taken, finished, unreadable;
 	bool purging, probing;
 	bool purge_stopped; /* a tree is above max_delete */
 	bool blocked;       /* the problem that is told is an errand's */

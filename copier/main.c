@@ -40,7 +40,8 @@ static void take(struct copier *copier, struct task_pool *pool, struct slots *sl
 	struct why why;
 	int r = message_decode_change(body, &order, &why);
 	if (r < 0) {
-		log_error("an order that nobody can read is dropped: %s", why.text);
+		log_warning("an order that nobody can read is dropped (%llu so far): %s",
+			(unsigned long long)++copier->unreadable, why.text);
 		broker_ack(copier->service->broker, delivery);
 		return;
 	}
@@ -239,6 +240,7 @@ static void copier_beat(struct service *service, struct note *note)
 	note->backlog = task_pool_running(copier->orders) + task_pool_running(copier->bulk);
 	note->captured = copier->taken;
 	note->published = copier->finished;
+	note->lost = copier->unreadable;
 }
 
 /* Over when nothing runs, nothing waits to be settled, and the broker has it all. */

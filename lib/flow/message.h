@@ -80,9 +80,9 @@ struct note {
 			       done */
 	uint64_t published; /* poster: changes; winnow: orders */
 	uint64_t dropped;   /* poster: repeats and paths outside; winnow: merged */
-	uint64_t lost; /* poster: records known to be lost (overflow, torn); winnow: messages that
-			  nobody can read */
-	bool rescan;   /* poster: a rescan for lost records is still to come */
+	uint64_t lost;      /* poster: records known to be lost (overflow, torn); winnow, copier:
+			       messages that nobody can read */
+	bool rescan;        /* poster: a rescan for lost records is still to come */
 	/* flush, marker, barrier */
 	struct ident flush; /* which barrier */
 	bool now;           /* flush: winnows need not wait for quiet */

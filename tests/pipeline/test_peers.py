@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sarracenia at the same exchanges: it can read what is posted there, and may post."""
+import base64
 import json
 import os
 import time
@@ -105,3 +106,77 @@ def test_rubbish_does_no_harm(here, world, channel):
     status = world.mirrorctl("status")
     assert status.stdout.startswith("IN SYNC") and "unreadable" in status.stdout, status.stdout
     assert not os.path.exists(f"{world.target}/etc")
+
+
+def number(status):
+    """Of messages refused because they cannot be read, and because of the path."""
+    return status["unreadable"], status["totals"]["by_status"]["dropped"]
+
+
+def tell_ours(world, channel, path, op="look", as_order=False, **more):
+    """In our own format, as a change, or past the winnows straight to the copiers."""
+    tell_ours.count += 1
+    body = json.dumps({"pubTime": "20261126T000000.0", "baseUrl": "file:/", "relPath": "x", "mirror": {
+        "version": 1, "id": f"00000000000000aa.{tell_ours.count}", "op": op, "facts": ["force", "deep"],
+        "time": str(time.time_ns()), "path": path, **more}}).encode()
+    if as_order:
+        channel.basic_publish("", f"q_{world.mirror}_orders", body)
+    else:
+        post(world, channel, body)
+
+
+tell_ours.count = 0
+
+
+def test_paths_that_cannot_be(here, world, channel):
+    """Refused and counted wherever they come in, and nothing is touched."""
+    def bytes_of(path):
+        return {"base64": base64.b64encode(path.encode()).decode()}
+    source, before = world.source, number(world.status())
+    here.sh("echo kept > kept")
+    world.flush()
+    for as_order in False, True:
+        for path in (f"{source}/../target/{here.name}/kept", f"{source}/./x", f"{source}//x",
+                     f"{source}/x/", "relative", "", bytes_of(f"{source}/a\0b"), f"{source}/{'n' * 256}",
+                     bytes_of(f"{here.source}/.."), 7):
+            tell_ours(world, channel, path, as_order=as_order)
+        tell_ours(world, channel, f"{here.source}/kept", "rename", as_order,
+                  pairs=[[f"{here.source}/../{here.name}/kept", f"{here.source}/kept"]])
+    for path in (f"{world.directory}/elsewhere/f", f"{source}x/y", "/", f"{source}/.mirror",
+                 f"{source}/.mirror-gone/x", f"{here.source}/.mirror-0123456789abcdef"):
+        tell_ours(world, channel, path, "remove")
+        tell_ours(world, channel, path, "remove", as_order=True)
+    wait_until(lambda: number(world.status()) == (before[0] + 22, before[1] + 12), 60,
+               f"22 and 12 more than {before}")
+    status = world.must("status")
+    assert "unreadable" in status and "refused" in status, status
+    assert os.path.exists(f"{world.target}/.mirror")
+    here.check()
+
+
+def test_parents_that_are_symlinks(here, world, channel):
+    """On either side: neither read nor written through."""
+    outside = f"{world.directory}/outside"
+    os.mkdir(outside)
+    for name in "secret", "f", "victim":
+        with open(f"{outside}/{name}", "w", encoding="ascii") as file:
+            file.write("not yours")
+    here.sh(f"ln -s {outside} link; mkdir -p d/e; echo 1 > d/f; echo 2 > d/e/g")
+    world.flush()
+    os.rename(f"{here.target}/d", f"{world.directory}/away")
+    os.symlink(outside, f"{here.target}/d")
+    for as_order in False, True:
+        for name in "link/secret", "link/new", "d/f", "d/victim", "d/e/g", "d/e":
+            tell_ours(world, channel, f"{here.source}/{name}", "write", as_order)
+        tell_ours(world, channel, f"{here.source}/d/f", "rename", as_order,
+                  pairs=[[f"{here.source}/link/secret", f"{here.source}/d/f"],
+                         [f"{here.source}/d/victim", f"{here.source}/d/f"]])
+    tell_ours(world, channel, here.source)
+    wait_until(lambda: os.path.isdir(f"{here.target}/d") and not os.path.islink(f"{here.target}/d"), 60,
+               "the directory to be one again")
+    here.check()
+    assert os.readlink(f"{here.target}/link") == outside
+    assert sorted(os.listdir(outside)) == ["f", "secret", "victim"]
+    for name in os.listdir(outside):
+        with open(f"{outside}/{name}", encoding="ascii") as file:
+            assert file.read() == "not yours"

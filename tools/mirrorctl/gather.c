@@ -353,7 +353,7 @@ static int see_beat(void *arg, const struct note *beat)
 	}
 	view->facts.tally_here = view->facts.tally_here || index == STAGE_TALLY;
 	view->facts.held += index == STAGE_WINNOW ? beat->backlog : 0;
-	view->unreadable += index == STAGE_WINNOW ? beat->lost : 0;
+	view->unreadable += index == STAGE_WINNOW || index == STAGE_COPIER ? beat->lost : 0;
 	stage->backlog += beat->backlog;
 	stage->done += beat->captured;
 	if (!here) {

@@ -59,7 +59,7 @@ struct view {
 	uint64_t journal_since_ns; /* wall time of the first of them */
 	uint64_t journal_dropped;
 	uint64_t lost;
-	uint64_t unreadable; /* messages that winnows have dropped */
+	uint64_t unreadable; /* messages that winnows and copiers have dropped */
 	unsigned gone;       /* posters of other hosts, silent for long */
 	char *problems[PROBLEMS_MAX];
 	size_t problem_count;

@@ -199,9 +199,15 @@ static void print_owed(const struct view *view, FILE *out)
 	}
 	if (view->unreadable) {
 		(void)fprintf(out,
-			"%-*s %s message%s that nobody can read, dropped (see log/winnow-*.log)\n",
+			"%-*s %s message%s that nobody can read, dropped (see the logs of winnows "
+			"and copiers)\n",
 			LABEL, "unreadable", units_count(view->unreadable),
 			view->unreadable == 1 ? "" : "s");
+	}
+	if (sum->by_status[RECEIPT_DROPPED]) {
+		(void)fprintf(out, "%-*s %s order%s for paths outside of the trees, or excluded\n",
+			LABEL, "refused", units_count(sum->by_status[RECEIPT_DROPPED]),
+			sum->by_status[RECEIPT_DROPPED] == 1 ? "" : "s");
 	}
 	if (view->oldest_path[0]) {
 		(void)fprintf(out, "%-*s %s  (%s old)\n", LABEL, "oldest", view->oldest_path,
