@@ -29,6 +29,7 @@
 #define CARRIER_LOGIN_NS    (10 * CLOCK_S)
 #define CARRIER_HEARTBEAT_S 15
 #define CARRIER_FRAME_BYTES 131072
+#define CARRIER_FRAME_MIN   4096 /* by the standard; a few bytes would hold nothing of a message */
 #define CARRIER_BODY_BYTES  (UINT64_C(256) * 1024 * 1024) /* no message is larger */
 #define FRAME_OVERHEAD      8
 #define SYSTEM_CA_FILE      "/etc/ssl/certs/ca-certificates.crt"
@@ -269,6 +270,11 @@ static void send_tune_ok(struct carrier *carrier, const amqp_connection_tune_t *
 		.heartbeat = CARRIER_HEARTBEAT_S};
 	if (tune->channel_max && tune->channel_max < tune_ok.channel_max) {
 		tune_ok.channel_max = tune->channel_max;
+	}
+	if (tune->frame_max && tune->frame_max < CARRIER_FRAME_MIN) {
+		carrier_fail(carrier, -EPROTO, "the broker takes frames of %u bytes only",
+			tune->frame_max);
+		return;
 	}
 	if (tune->frame_max && tune->frame_max < tune_ok.frame_max) {
 		tune_ok.frame_max = tune->frame_max;

@@ -266,7 +266,9 @@ static void on_returned(void *arg, uint16_t channel, const amqp_method_t *method
 	char id[24] = "";
 	(void)channel;
 	(void)body;
-	if (method->id != AMQP_BASIC_RETURN_METHOD || properties->message_id.len >= sizeof(id)) {
+	if (method->id != AMQP_BASIC_RETURN_METHOD ||
+		!(properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG) || /* else it is not set */
+		properties->message_id.len >= sizeof(id)) {
 		return;
 	}
 	memcpy(id, properties->message_id.bytes, properties->message_id.len);
