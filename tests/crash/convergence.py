@@ -11,13 +11,12 @@ At the end all is made good, `mirrorctl flush` has to succeed, and the trees are
 """
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 
-from rig import World
+from rig import BUILD, World
 
 import faults
 import space
@@ -58,14 +57,15 @@ class Run:
         if "journal" in self.needs:
             config["journal_size"] = "64KiB"
         return World(target=self.target, copiers=3, config=config, relay="relay" in self.needs,
+                     sick="sick" in self.needs,
                      sshd_options=REKEY if "rekey" in self.needs else "")
 
     # --- writers ------------------------------------------------------------------------------
 
-    def job(self, seed, operations, where):
+    def job(self, seed, operations, where, name="writer"):
         return subprocess.Popen(
             [sys.executable, "-S", JOB, str(seed), str(operations)], cwd=where,
-            env=self.world.shim_environment(), stdin=subprocess.DEVNULL,
+            env={**self.world.shim_environment(), "MIRROR_JOB": name}, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def keep_writing(self, count):
@@ -101,14 +101,17 @@ class Run:
 
     def check_once(self, name, dice):
         job = self.job(dice.randrange(10**9), dice.randint(10, 120),
-                       os.path.join(self.world.source, name))
+                       os.path.join(self.world.source, name), name)
         if dice.random() < 0.4:
             time.sleep(dice.uniform(0.1, 1))
             job.kill()
         job.wait()
         began = time.time()
-        done = self.world.mirrorctl("flush", *dice.choice([[], ["--now"]]), "--timeout", "40s")
+        done = self.world.mirrorctl("flush", *dice.choice([[], ["--now"], ["--job", name]]),
+                                    "--timeout", "40s")
         self.counts["flushes"] += 1
+        if done.returncode == 1:
+            self.retry_failed()
         if done.returncode != 0:
             return
         self.counts["reached"] += 1
@@ -121,6 +124,11 @@ class Run:
                 [f"{name}: a flush from {began:.3f} to {ended:.3f} was early ({len(found)} "
                  f"differences, {len(later)} a second later):", *found[:10]]))
             self.over.set()
+
+    def retry_failed(self):
+        """As an operator would: else no flush would be reached any more."""
+        self.counts["retried"] += 1
+        self.world.mirrorctl("failed", "--retry")
 
     # --- the run ------------------------------------------------------------------------------
 
@@ -136,6 +144,8 @@ class Run:
         threads = []
         for i in range(checkers):
             self.world.sh(f"mkdir own{i}")
+        self.world.flush()
+        for i in range(checkers):
             threads.append(threading.Thread(target=self.check_again_and_again, args=(
                 f"own{i}", random.Random(self.dice.randrange(10**9)))))
         for it in threads:
@@ -156,13 +166,14 @@ class Run:
         """Nothing is broken any more; what has failed is tried again, as an operator would."""
         if "alarm" in self.faults:
             faults.end_disk_alarm(self)
+        if self.world.sick:
+            self.world.sick.target_well()
         self.world.wait_ready()
         for _ in range(3):
             done = self.world.mirrorctl("flush", "--now", "--timeout", "300s", seconds=330)
             if done.returncode != 1:
                 break
-            self.counts["retried"] += 1
-            self.world.mirrorctl("failed", "--retry")
+            self.retry_failed()
         if done.returncode != 0:
             raise Different(f"the last flush ended with {done.returncode}:\n"
                             f"{done.stdout}{done.stderr}")
@@ -179,12 +190,17 @@ class Run:
                                        *found[:20]]))
 
     def trace(self):
-        """Every message goes into a file, where that was asked for."""
+        """Every message goes into a file, where that was asked for, and most records into another."""
         if not self.out:
-            return None
+            return []
         tests = os.path.dirname(os.path.dirname(JOB))
-        return subprocess.Popen([sys.executable, "-m", "rig.trace", self.world.directory,
-                                 f"{self.out}/{self.seed}.trace"], cwd=tests, stdin=subprocess.DEVNULL)
+        with open(f"{self.out}/{self.seed}.journal", "wb") as file:
+            return [subprocess.Popen([sys.executable, "-m", "rig.trace", self.world.directory,
+                                      f"{self.out}/{self.seed}.trace"], cwd=tests,
+                                     stdin=subprocess.DEVNULL),
+                    subprocess.Popen([f"{BUILD}/bin/mirrorctl", "journal", "--follow", "--json"],
+                                     env=self.world.environment, stdin=subprocess.DEVNULL,
+                                     stdout=file, stderr=subprocess.DEVNULL)]
 
     def go(self):
         self.say(f"--seed {self.seed} --seconds {self.seconds} --target {self.target} --faults "
@@ -193,10 +209,10 @@ class Run:
         if self.space:
             self.space.mount(self.world.target)
             self.world.before_removal = self.space.close
-        tracer = None
+        tracers = []
         try:
             self.world.start()
-            tracer = self.trace()
+            tracers = self.trace()
             self.work(checkers=2)
             self.judge()
         except BaseException:
@@ -204,9 +220,9 @@ class Run:
             self.keep()
             raise
         finally:
-            if tracer:
-                tracer.send_signal(signal.SIGKILL)
-                tracer.wait()
+            for it in tracers:
+                it.kill()
+                it.wait()
             self.world.close()
         self.say(" ".join(f"{value} {key}," for key, value in self.counts.items()) + " equal")
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that may go wrong in a convergence run, one function each; FAULTS is the list."""
+import errno
 import glob
 import os
 import signal
@@ -102,6 +103,11 @@ def ssh_silent(run, dice):
     run.world.sshd.relay.silence(dice.uniform(0.5, 4))
 
 
+def ssh_deaf(run, dice):
+    run.world.killed = True
+    run.world.sshd.relay.deafen(dice.uniform(0.1, 2))
+
+
 def ssh_killed(run, dice):
     run.world.killed = True
     run.world.sshd.cut()
@@ -137,6 +143,21 @@ def journal_full(run, dice):
     paused(run.world.pids("poster"), dice.uniform(1, 4))
 
 
+def target_sick(error):
+    """Its file system fails: some calls or all, some of them after they were carried out."""
+    def fault(run, dice):
+        run.world.killed = True  # what cannot be written can often not be removed, either
+        run.world.sick.target(error, dice.choice([20, 200, 900]), dice.choice([0, 20, 100]))
+        time.sleep(dice.uniform(0.3, 4))
+        run.world.sick.target_well()
+    return fault
+
+
+def clock_stepped(run, dice):
+    """Of the daemons; the file systems' clock, and the jobs', go on as they were."""
+    run.world.sick.clock(dice.choice([0, -0.7, 0.7, -3, 3, -90, 90, -3000, 3000]))
+
+
 # name: what happens, where it is possible, what the run needs for it
 FAULTS = {
     **{stage: (kill_some(stage), "any", "") for stage in STAGES},
@@ -149,12 +170,16 @@ FAULTS = {
     "cut": (ssh_cut, "sftp", "relay"),
     "late": (ssh_late, "sftp", "relay"),
     "silent": (ssh_silent, "sftp", "relay"),
+    "deaf": (ssh_deaf, "sftp", "relay"),
     "ssh": (ssh_killed, "sftp", ""),
     "sshd": (sshd_away, "sftp", ""),
     "sshd-hangs": (sshd_hangs, "sftp", ""),
     "rekey": (None, "sftp", "rekey"),
     "full": (target_full, "any", "space"),
     "read-only": (target_read_only, "any", "space"),
+    "eio": (target_sick(errno.EIO), "any", "sick"),
+    "quota": (target_sick(errno.EDQUOT), "any", "sick"),
+    "clock": (clock_stepped, "any", "sick"),
     "journal": (journal_full, "any", "journal"),
 }
 

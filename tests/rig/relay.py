@@ -19,6 +19,7 @@ class Connection(threading.Thread):
         self.cut_after = None   # bytes that still pass
         self.late_s = None      # the near side ends at once, the far one gets the rest so much later
         self.silent_until = 0   # nothing passes before
+        self.deaf_until = None  # answers are lost until then, when the near side ends
 
     def run(self):
         try:
@@ -33,6 +34,9 @@ class Connection(threading.Thread):
         if time.monotonic() < self.silent_until:
             time.sleep(0.05)
             return True
+        if self.deaf_until is not None and time.monotonic() > self.deaf_until:
+            reset(self.near)
+            return False
         ready, _, _ = select.select([self.near, far], [], [], 0.1)
         for side in ready:
             block = side.recv(BLOCK)
@@ -47,6 +51,8 @@ class Connection(threading.Thread):
             other.sendall(block)
             time.sleep(0.2)  # for the server to take it
             return False
+        if self.deaf_until is not None and other is self.near:
+            return True
         if self.cut_after is None:
             other.sendall(block)
             return True
@@ -101,6 +107,11 @@ class Relay:
         """Half-open: connections stay, and nothing comes through them."""
         for it in self._connections:
             it.silent_until = time.monotonic() + seconds
+
+    def deafen(self, seconds):
+        """What is asked arrives and is done; no answer comes back before the connection breaks."""
+        for it in self._connections:
+            it.deaf_until = time.monotonic() + seconds
 
     def close(self):
         self._listener.close()

@@ -26,7 +26,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin yes
 PrintMotd no
 MaxStartups 100:30:200
-SetEnv MIRROR_TEST_SSHD={here}
+SetEnv MIRROR_TEST_SSHD={here} {session}
 Subsystem sftp {sftp_server}
 {more}
 """
@@ -39,13 +39,15 @@ def free_port():
 
 
 class Sshd:
-    def __init__(self, here, environment, sftp_server=None, more="", relay=False):
+    def __init__(self, here, environment, sftp_server=None, more="", relay=False,
+                 session=None):
         self.here = here
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.identity = f"{here}/user_key"
         self.known_hosts = f"{here}/known_hosts"
         self.port = 0
         self.ciphers = None  # all that it has
+        self.session = session or {}  # more of the environment of what it starts
         self.front = 0  # where it is reached by way of a relay
         self._environment = environment
         self._sftp_server = sftp_server or SFTP_SERVER
@@ -152,6 +154,8 @@ class Sshd:
         config = f"{self.here}/config"
         with open(config, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(port=port, here=self.here, sftp_server=self._sftp_server,
+                                     session=" ".join(f"{key}={value}" for key, value
+                                                      in self.session.items()),
                                      more=self._more))
             if self.ciphers:
                 file.write(f"Ciphers {self.ciphers}\n")

@@ -13,6 +13,7 @@ import tempfile
 from . import process
 from .compare import differences, snapshot
 from .longlink import LongLink
+from .sick import Sick
 from .sshd import Sshd
 
 BUILD = os.environ.get("MIRROR_BUILD") or os.path.join(
@@ -31,13 +32,14 @@ DEFAULTS = {
 class World:
     """
     target, source: "local" or "sftp"; round_trip_ms: of the link between them.  config: keys of
-    mirror.yaml that differ from DEFAULTS.
+    mirror.yaml that differ from DEFAULTS.  sick: the target's calls can be made to fail, and the
+    daemons' clocks be stepped.
     The world is not started before start() or `with`.
     """
 
     def __init__(self, *, source="local", target="sftp", transport="libssh2", copiers=2,
                  config=None, exclude=None, sftp_server=None, sshd_options="", relay=False,
-                 round_trip_ms=0):
+                 round_trip_ms=0, sick=False):
         self.directory = tempfile.mkdtemp(prefix="tm-")
         self.failed = False
         self.killed = False  # then temporary names may be left for a while
@@ -48,10 +50,11 @@ class World:
         for name in ("source", "target", "home", "config/treemirror", "state", "run", "tmp"):
             os.makedirs(self._path(name), mode=0o700)
         self.environment = self._make_environment()
+        self.sick = Sick(BUILD, self.directory, self.target) if sick else None
         self.sshd = None
         if "sftp" in (source, target):
             self.sshd = Sshd(self._path("ssh"), self.environment, sftp_server, sshd_options,
-                             relay).start()
+                             relay, self.sick.environment() if sick else None).start()
         self.long_link = None
         if round_trip_ms:
             self.long_link = LongLink(BUILD, self.sshd.port, round_trip_ms, self.environment)
@@ -93,7 +96,8 @@ class World:
     # --- what people type -------------------------------------------------------------------
 
     def start(self, *stages):
-        self.must("start", *stages, seconds=180)
+        self.must("start", *stages, seconds=180, env={
+            **self.environment, **(self.sick.environment() if self.sick else {})})
         return self
 
     def stop(self, *stages):
@@ -111,9 +115,9 @@ class World:
         options.setdefault("cwd", self.directory)
         return process.run([f"{BUILD}/bin/{name}", *arguments], seconds=seconds, **options)
 
-    def must(self, *arguments, seconds=120):
+    def must(self, *arguments, seconds=120, **options):
         """mirrorctl, which has to succeed; returns what it printed."""
-        done = self.mirrorctl(*arguments, seconds=seconds)
+        done = self.mirrorctl(*arguments, seconds=seconds, **options)
         assert done.returncode == 0, (
             f"mirrorctl {shlex.join(arguments)} ended with {done.returncode}\n"
             f"{done.stdout}{done.stderr}")
