@@ -8,7 +8,8 @@
  *   u8 type   the type of the packet; 255: the bytes go out as they are, without length and id
  *   u16 len   of the body that follows, little-endian; the id of the request is put before it
  *
- * When the input is at its end the connection is, too.
+ * When the input is at its end the connection is, too; also when we wait for the rest of an answer
+ * and so ask for nothing.
  */
 #include "fuzz.h"
 
@@ -22,14 +23,15 @@
 #include "side/side.h"
 #include "side/stream.h"
 
-#define RAW 255
+#define RAW         255
+#define PATIENCE_NS (20 * CLOCK_MS)
 
 struct server {
 	struct ssh_stream stream;
 	struct loop *loop;
 	struct span input;
 	struct buf asked, answers;
-	bool event_due, is_open;
+	bool event_due, is_open, moved;
 };
 
 static struct server server;
@@ -83,6 +85,7 @@ static ssize_t server_read(
 	if (len == 0) {
 		return server.input.len ? -EAGAIN : why_error(why, -ENOTCONN, "the end");
 	}
+	server.moved = true;
 	memcpy(buffer, server.answers.data, len);
 	buf_drop(&server.answers, len);
 	return (ssize_t)len;
@@ -95,6 +98,7 @@ static ssize_t server_write(
 	uint8_t type;
 	struct span body;
 	int len;
+	server.moved = true;
 	buf_add(&server.asked, span_of(data, size_bytes));
 	while ((len = sftp_packet_split(buf_span(&server.asked), &type, &body)) > 0) {
 		struct sftp_reader reader = sftp_reader_of(body);
@@ -279,7 +283,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_require(side_create(server.loop, &location, &options, &side, &why) == 0);
 	fuzz_require(task_start(pool, try_all, side) == 0);
 	while (task_pool_running(pool)) {
-		fuzz_require(loop_turn(server.loop, clock_now() + CLOCK_S) == 0);
+		server.moved = false;
+		fuzz_require(loop_turn(server.loop, clock_now() + PATIENCE_NS) == 0);
+		if (!server.moved && !server.event_due) {
+			server.input = SPAN("");
+			event_soon();
+		}
 	}
 	side_destroy(side);
 	fuzz_require(loop_turn(server.loop, 0) == 0);
