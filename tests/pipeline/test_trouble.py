@@ -84,9 +84,10 @@ def test_said_before_there_is_work():
         world.check(seconds=240)
 
 
-def test_unknown_host_key():
+@pytest.mark.parametrize("transport", ["libssh2", "ssh"])
+def test_unknown_host_key(transport):
     """Whether at start or later: it says so, and sends nothing."""
-    world = World(config=RETRY)
+    world = World(transport=transport, config=RETRY)
     try:
         os.rename(world.sshd.known_hosts, f"{world.sshd.known_hosts}.away")
         open(world.sshd.known_hosts, "w", encoding="ascii").close()
