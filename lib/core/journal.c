@@ -277,7 +277,9 @@ static char *put_strings(char *to, const struct record *record)
 		record->dir2, record->path2};
 	struct span run = spans[0];
 	for (size_t i = 1; i < sizeof(spans) / sizeof(spans[0]); i++) {
-		if (spans[i].len == 0 || spans[i].data == run.data + run.len) {
+		/* as numbers: one may be NULL */
+		if (spans[i].len == 0 ||
+			(uintptr_t)spans[i].data == (uintptr_t)run.data + run.len) {
 			run.len += spans[i].len;
 		} else {
 			to = copy_bytes(to, run.data, run.len);
