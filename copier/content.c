@@ -41,11 +41,10 @@ size_t content_run(const char *data, size_t len, bool *ret_zero)
 
 int content_write(struct copy *copy, uint64_t offset, const char *data, size_t len, bool zeros)
 {
-	const size_t most = throttle_piece(copy->job, len);
 	bool zero = false;
 	int r = 0;
 	for (size_t run; r == 0 && len; offset += run, data += run, len -= run) {
-		run = len < most ? len : most;
+		run = throttle_piece(copy->job, len);
 		run = zeros ? content_run(data, run, &zero) : run;
 		if (!zero) {
 			throttle_wait(copy->job, run);
@@ -107,9 +106,9 @@ static int copy_step(struct copy *copy, uint64_t begin, uint64_t end)
 /* Between local sides nothing else would give way to the broker's heartbeat. */
 static int copy_range(struct copy *copy, uint64_t begin, uint64_t end)
 {
-	const size_t step = throttle_piece(copy->job, TURN_BYTES);
 	int r = 0;
 	while (r == 0 && begin < end) {
+		const size_t step = throttle_piece(copy->job, TURN_BYTES);
 		uint64_t next = end - begin > step ? begin + step : end;
 		r = copy_step(copy, begin, next);
 		begin = next;

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -234,6 +235,41 @@ static int copier_setup(struct service *service, struct why *why)
 	return r;
 }
 
+/* ---- limits that change ------------------------------------------------------------------- */
+
+static void limit(struct throttle *throttle, uint64_t bytes, const char *whose)
+{
+	if (bytes != throttle->bucket.rate_bytes) {
+		bucket_change(&throttle->bucket, bytes, clock_now());
+		log_info("bandwidth of %s: %llu bytes a second%s", whose, (unsigned long long)bytes,
+			bytes ? "" : ", which is no limit");
+	}
+}
+
+/* A tree is known by its two sides. */
+static bool same_tree(const struct tree *a, const struct tree *b)
+{
+	return strcmp(a->source.text, b->source.text) == 0 &&
+	       strcmp(a->target.text, b->target.text) == 0;
+}
+
+static void copier_reload(struct service *service, const struct config *fresh)
+{
+	struct copier *copier = service->state;
+	limit(&copier->throttle, fresh->copier.bandwidth_bytes, "all trees");
+	for (size_t i = 0; i < copier->pair_count; i++) {
+		struct pair *pair = &copier->pairs[i];
+		for (size_t k = 0; k < fresh->tree_count; k++) {
+			if (same_tree(pair->tree, &fresh->trees[k])) {
+				limit(&pair->throttle, fresh->trees[k].bandwidth_bytes,
+					pair->tree->source.text);
+			}
+		}
+	}
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
 static void copier_beat(struct service *service, struct note *note)
 {
 	const struct copier *copier = service->state;
@@ -284,6 +320,7 @@ int main(int argc, char **argv)
 		.setup = copier_setup,
 		.beat = copier_beat,
 		.drain = copier_drain,
+		.reload = copier_reload,
 		.finish = copier_finish,
 	};
 	return service_main(&stage, argc, argv);

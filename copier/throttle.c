@@ -11,6 +11,7 @@
 #define PIECES_A_SECOND 20
 #define PIECE_MIN_BYTES (16U * 1024)
 #define LOOK_AGAIN_NS   (20 * CLOCK_MS)
+#define NOTICE_NS       (200 * CLOCK_MS) /* who waits looks for another rate */
 
 uint64_t bucket_take(struct bucket *bucket, uint64_t bytes, uint64_t now_ns)
 {
@@ -22,6 +23,15 @@ uint64_t bucket_take(struct bucket *bucket, uint64_t bytes, uint64_t now_ns)
 	bucket->next_ns =
 		begin + (uint64_t)((double)bytes * (double)CLOCK_S / (double)bucket->rate_bytes);
 	return begin > now_ns ? begin : now_ns;
+}
+
+void bucket_change(struct bucket *bucket, uint64_t rate_bytes, uint64_t now_ns)
+{
+	if (rate_bytes != bucket->rate_bytes) {
+		bucket->rate_bytes = rate_bytes;
+		bucket->next_ns = now_ns;
+		bucket->changes++;
+	}
 }
 
 size_t throttle_piece(const struct job *job, size_t most)
@@ -39,13 +49,18 @@ size_t throttle_piece(const struct job *job, size_t most)
 
 static void wait_at(struct throttle *throttle, bool bulk, size_t bytes)
 {
+	struct bucket *bucket = &throttle->bucket;
 	while (bulk && throttle->live_waiting) {
 		task_wait_until(clock_now() + LOOK_AGAIN_NS);
 	}
-	uint64_t when = bucket_take(&throttle->bucket, bytes, clock_now());
+	uint64_t now = clock_now(), when = bucket_take(bucket, bytes, now);
 	throttle->live_waiting += !bulk;
-	while (clock_now() < when) {
-		task_wait_until(when);
+	for (unsigned changes = bucket->changes; now < when; now = clock_now()) {
+		task_wait_until(when - now < NOTICE_NS ? when : now + NOTICE_NS);
+		if (bucket->changes != changes) {
+			changes = bucket->changes;
+			when = bucket_take(bucket, bytes, clock_now());
+		}
 	}
 	throttle->live_waiting -= !bulk;
 }

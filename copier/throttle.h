@@ -15,10 +15,13 @@
 struct bucket {
 	uint64_t rate_bytes; /* in a second; 0: no limit */
 	uint64_t next_ns;    /* when all that was taken has been sent */
+	unsigned changes;    /* of the rate, so far */
 };
 
 /* Returns when, not before now_ns. */
 uint64_t bucket_take(struct bucket *bucket, uint64_t bytes, uint64_t now_ns);
+/* Another rate from now on.  What was taken and has not been sent yet has to be taken again. */
+void bucket_change(struct bucket *bucket, uint64_t rate_bytes, uint64_t now_ns);
 
 struct throttle {
 	struct bucket bucket;
@@ -28,5 +31,5 @@ struct throttle {
 struct job;
 /* At most so much at once, no more than most. */
 size_t throttle_piece(const struct job *job, size_t most);
-/* Returns when the job may send these bytes.  In a task. */
+/* Returns when the job may send these bytes, by the rate of that moment.  In a task. */
 void throttle_wait(struct job *job, size_t bytes);

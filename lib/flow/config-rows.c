@@ -119,8 +119,8 @@ const struct config_row config_rows[] = {
 		.max = 1024 * GIB, .expected = "0 or a size a second, such as 100MiB/s",
 		.help = "Content that one copier sends in a second, all trees together; 0: "
 			"no limit. Live orders come before bulk ones, and small files are "
-			"not held up by large ones. 'mirrorctl restart copier' brings a change "
-			"into effect; what is under way then begins anew."},
+			"not held up by large ones. 'mirrorctl reload' brings a change into "
+			"effect, also of a tree's."},
 	{"copier", "delta_size", CONFIG_SIZE, AT(copier.delta_bytes), .fallback = "64MiB",
 		.max = 1024 * GIB, .expected = "0 or a size to 1024GiB",
 		.help = "Of files from this size on, only the blocks that have changed are "

@@ -238,6 +238,25 @@ static void on_signal(void *arg, int number)
 	run->stage->drain(service);
 }
 
+/* ---- another configuration ---------------------------------------------------------------- */
+
+static void on_reload(void *arg, int number)
+{
+	struct running *run = arg;
+	struct config *fresh = NULL;
+	struct why why = {""};
+	(void)number;
+	int r = config_load(run->config->file, &fresh, &why);
+	if (r < 0) {
+		log_error("the configuration was not read again and all stays as it was: %s",
+			why.text[0] ? why.text : strerror(-r));
+		return;
+	}
+	log_info("the configuration was read again");
+	run->stage->reload(&run->service, fresh);
+	config_destroy(fresh);
+}
+
 /* ---- the begin ---------------------------------------------------------------------------- */
 
 static void print_help(const struct service_stage *stage)
@@ -351,6 +370,9 @@ static int open_loop(struct running *run)
 	}
 	if (r == 0) {
 		r = loop_add_signal(service->loop, SIGINT, on_signal, run);
+	}
+	if (r == 0 && run->stage->reload) {
+		r = loop_add_signal(service->loop, SIGHUP, on_reload, run);
 	}
 	if (r == 0) {
 		loop_timer_init(&run->beat, service->loop, on_beat, run);

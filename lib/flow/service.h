@@ -10,7 +10,8 @@
  * and the broker is up for the first time it says READY=1 (a line on the descriptor in
  * $MIRROR_NOTIFY_FD, and sd_notify's $NOTIFY_SOCKET).  On SIGTERM and SIGINT it calls drain(),
  * which calls service_stop() when it has handed back everything; after 10 s it stops anyway.
- * A second signal stops at once.  Every few seconds it publishes a beat filled in by beat().
+ * A second signal stops at once.  On SIGHUP a stage that has reload() gets the configuration as it
+ * is in the file now; one that cannot be read changes nothing and is logged.  Every few seconds it publishes a beat filled in by beat().
  * Ends 0 stopped, 100 started wrongly (stay down), 111 try again.
  */
 #pragma once
@@ -40,6 +41,9 @@ struct service_stage {
 	void (*broker_state)(struct service *service, bool up);   /* may be NULL */
 	void (*beat)(struct service *service, struct note *note); /* may be NULL */
 	void (*drain)(struct service *service);                   /* NULL: stop at once */
+	/* Takes over from `fresh`, which lives for this call only, what may change while it runs;
+	 * service->config stays as it is.  May be NULL. */
+	void (*reload)(struct service *service, const struct config *fresh);
 	void (*finish)(struct service *service);                  /* release the state */
 };
 

@@ -14,7 +14,7 @@ from rig import BUILD
 from rig.process import run
 
 CONTROL = f"{BUILD}/bin/mirrorctl"
-VERBS = ("start stop restart status env run sync flush failed forget journal config doctor").split()
+VERBS = ("start stop restart reload status env run sync flush failed forget journal config doctor").split()
 
 
 class Mirror:

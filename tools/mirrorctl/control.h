@@ -6,6 +6,8 @@
  *   {"do": "start", "stages": ["copier", …]}  keep these running from now on
  *   {"do": "stop",  "stages": ["copier", …]}  end these; an empty list ends everything, the
  *                                             supervisor last
+ *   {"do": "reload", "config": "FILE"}        the copiers read their limits again; refused where
+ *                                             what runs has another file
  *
  * Every reply is the status after the request was taken (supervisor.c, status_json()), or
  * {"error": "words"}.  Nothing waits: who wants to see the end asks again.

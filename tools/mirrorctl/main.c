@@ -27,6 +27,7 @@ const struct verb *const verbs[] = {
 	&verb_start,
 	&verb_stop,
 	&verb_restart,
+	&verb_reload,
 	&verb_status,
 	&verb_env,
 	&verb_run,

@@ -126,6 +126,17 @@ void process_set_ready(struct process *process)
 	if (process->state == PROCESS_STARTING) {
 		log_info("%s is ready pid=%d", process->name, (int)process->pid);
 		enter(process, PROCESS_READY);
+		if (process->reload) {
+			process_reload(process);
+		}
+	}
+}
+
+void process_reload(struct process *process)
+{
+	process->reload = process->state == PROCESS_STARTING;
+	if (process->state == PROCESS_READY) {
+		(void)kill(process->pid, SIGHUP);
 	}
 }
 

@@ -51,6 +51,7 @@ struct process {
 
 	bool wanted, allowed;
 	bool known; /* was wanted once: when it is not any more, that is told */
+	bool reload; /* when it is ready: it may have read the configuration too early */
 	enum process_state state;
 	pid_t pid;              /* 0: none */
 	uint64_t started_ns;    /* clock_now() */
@@ -78,6 +79,8 @@ void process_finish(struct process *process);
 /* Wanted anew forgets earlier deaths and starts at once. */
 void process_want(struct process *process, bool wanted);
 void process_allow(struct process *process, bool allowed);
+/* It has to read its configuration again, if it runs. */
+void process_reload(struct process *process);
 /* To be called on SIGCHLD. */
 void process_reap(struct process *process);
 /* For a program that cannot tell by itself: it is ready now. */

@@ -70,13 +70,21 @@ bool supervisor_knows(const char *stage)
 unsigned supervisor_config_id(const struct config *config)
 {
 	CLEANUP(free_p) char *text = NULL;
+	CLEANUP(free_p) struct tree *trees = calloc(config->tree_count, sizeof(*trees));
+	struct config fixed = *config;
 	size_t len = 0;
 	unsigned hash = 2166136261u; /* FNV-1a */
-	FILE *out = open_memstream(&text, &len);
+	FILE *out = trees ? open_memstream(&text, &len) : NULL;
 	if (!out) {
 		return 0;
 	}
-	config_show(config, out);
+	fixed.trees = trees;
+	fixed.copier.bandwidth_bytes = 0;
+	for (size_t i = 0; i < config->tree_count; i++) {
+		trees[i] = config->trees[i];
+		trees[i].bandwidth_bytes = 0;
+	}
+	config_show(&fixed, out);
 	(void)fclose(out);
 	for (size_t i = 0; i < len; i++) {
 		hash = (hash ^ (unsigned char)text[i]) * 16777619u;
@@ -236,6 +244,20 @@ static json_t *take_stages(struct supervisor *supervisor, const json_t *stages, 
 	return NULL;
 }
 
+static json_t *take_reload(struct supervisor *supervisor, const char *file)
+{
+	if (!file || strcmp(file, supervisor->config->file) != 0) {
+		return error_json("what runs has another configuration:", supervisor->config->file);
+	}
+	log_info("the copiers are asked to read their limits again");
+	for (size_t i = 0; i < supervisor->process_count; i++) {
+		if (strcmp(supervisor->processes[i].stage, "copier") == 0) {
+			process_reload(&supervisor->processes[i]);
+		}
+	}
+	return NULL;
+}
+
 static json_t *take_request(struct supervisor *supervisor, struct span line)
 {
 	CLEANUP(control_drop) json_t *request = json_loadb(line.data, line.len, 0, NULL);
@@ -251,6 +273,9 @@ static json_t *take_request(struct supervisor *supervisor, struct span line)
 		error = take_stages(supervisor, stages, false);
 	} else if (strcmp(what, "stop") == 0) {
 		supervisor_stop_all(supervisor);
+	} else if (strcmp(what, "reload") == 0) {
+		error = take_reload(
+			supervisor, json_string_value(json_object_get(request, "config")));
 	} else if (strcmp(what, "status") != 0) {
 		error = error_json("cannot do", what);
 	}

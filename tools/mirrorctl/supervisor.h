@@ -16,5 +16,6 @@ int supervisor_run(const struct config *config, struct why *why);
 extern const char *const supervisor_stages[];
 /* "poster", …, "broker". */
 bool supervisor_knows(const char *stage);
-/* A number that differs where the configurations differ. */
+/* A number that differs where the configurations differ in more than limits, which a reload can
+ * change. */
 unsigned supervisor_config_id(const struct config *config);
