@@ -140,6 +140,7 @@ static void hand_run(void *arg)
 {
 	struct hand *hand = arg;
 	struct pass *pass = hand->pass;
+	task_set_patient(true); /* as the directory's order */
 	hand_work(hand);
 	free(hand);
 	pass->hands--;

@@ -266,6 +266,7 @@ static struct pair *errand_pair(struct errand *errand)
 static void errand_run(struct errand *errand)
 {
 	struct job *job = &errand->job;
+	task_set_patient(errand->order->facts & CHANGE_BULK);
 	job->order = errand->order;
 	job->pair = errand_pair(errand);
 	if (!job->pair) {

@@ -46,6 +46,7 @@ struct task {
 	struct loop_timer timer;
 	char *map;
 	bool ready, waiting, woken, ended;
+	bool patient;
 	void *fake_stack; /* the address sanitizer's */
 };
 
@@ -253,6 +254,7 @@ int task_start(struct task_pool *pool, void (*fn)(void *arg), void *arg)
 	task->ended = false;
 	task->waiting = false;
 	task->woken = false;
+	task->patient = false;
 	task->fake_stack = NULL;
 	task_rewind(task);
 	pool->running++;
@@ -265,6 +267,16 @@ int task_start(struct task_pool *pool, void (*fn)(void *arg), void *arg)
 struct task *task_self(void)
 {
 	return current;
+}
+
+void task_set_patient(bool patient)
+{
+	current->patient = patient;
+}
+
+bool task_is_patient(void)
+{
+	return current && current->patient;
 }
 
 void task_wait(void)

@@ -35,6 +35,11 @@ int task_start(struct task_pool *pool, void (*fn)(void *arg), void *arg);
 
 /* The task that runs now; NULL outside of tasks. */
 struct task *task_self(void);
+/* Whether this task lets others go first wherever they meet (as sftp.h says); at first it does not.
+ * Only in a task. */
+void task_set_patient(bool patient);
+/* Of the task that runs now; false outside of tasks. */
+bool task_is_patient(void);
 /* Gives the loop a turn until somebody wakes this task.  Only in a task. */
 void task_wait(void);
 /* Waits until the deadline of clock_now() (others may wake it earlier: then returns early). */

@@ -8,7 +8,7 @@
  *   stream -> received -> slot of the id -> callback -> task_wake
  *
  * Three gates bound what is in flight: requests, bytes of content, open handles.  A gate lets in
- * in order of arrival.
+ * in order of arrival, and patient tasks only while no others wait.
  *
  * A slot's number and its use count make the id of a request; a reply whose id was never sent, or
  * anything else that no honest server says, ends the session.  When it ends, each slot's callback
@@ -44,10 +44,14 @@ struct waiter {
 	bool inside;
 };
 
-/* Room for `limit`, in order of arrival; what is heavier than the limit goes alone. */
+struct queue {
+	struct waiter *head, **tail;
+};
+
+/* Room for `limit`; what is heavier than the limit goes alone. */
 struct gate {
 	uint64_t limit, used;
-	struct waiter *head, **tail;
+	struct queue first, patient;
 };
 
 struct slot {
@@ -88,14 +92,24 @@ static bool gate_has_room(const struct gate *gate, uint32_t weight)
 	return gate->used == 0 || gate->used + weight <= gate->limit;
 }
 
+static struct waiter *gate_next(struct gate *gate)
+{
+	struct queue *queue = gate->first.head ? &gate->first : &gate->patient;
+	struct waiter *waiter = queue->head;
+	if (!waiter || !gate_has_room(gate, waiter->weight)) {
+		return NULL;
+	}
+	queue->head = waiter->next;
+	if (!queue->head) {
+		queue->tail = &queue->head;
+	}
+	return waiter;
+}
+
 static void gate_admit(struct gate *gate)
 {
-	while (gate->head && gate_has_room(gate, gate->head->weight)) {
-		struct waiter *waiter = gate->head;
-		gate->head = waiter->next;
-		if (!gate->head) {
-			gate->tail = &gate->head;
-		}
+	struct waiter *waiter;
+	while ((waiter = gate_next(gate))) {
 		gate->used += waiter->weight;
 		waiter->inside = true;
 		task_wake(waiter->task);
@@ -111,7 +125,8 @@ static void gate_leave(struct gate *gate, uint32_t weight)
 static void gate_init(struct gate *gate, uint64_t limit)
 {
 	*gate = (struct gate){.limit = limit};
-	gate->tail = &gate->head;
+	gate->first.tail = &gate->first.head;
+	gate->patient.tail = &gate->patient.head;
 }
 
 static void gate_open_wide(struct gate *gate)
@@ -124,13 +139,15 @@ static void gate_open_wide(struct gate *gate)
 static int gate_enter(struct sftp *sftp, struct gate *gate, uint32_t weight)
 {
 	struct waiter waiter = {.task = task_self(), .weight = weight};
-	if (sftp->stream && !gate->head && gate_has_room(gate, weight)) {
+	struct queue *queue = task_is_patient() ? &gate->patient : &gate->first;
+	bool is_next = !gate->first.head && !queue->head;
+	if (sftp->stream && is_next && gate_has_room(gate, weight)) {
 		gate->used += weight;
 		return 0;
 	}
 	if (sftp->stream) {
-		*gate->tail = &waiter;
-		gate->tail = &waiter.next;
+		*queue->tail = &waiter;
+		queue->tail = &waiter.next;
 		while (!waiter.inside) {
 			task_wait();
 		}

@@ -566,6 +566,52 @@ static void many_at_once(struct world *w)
 	side_list_finish(&list);
 }
 
+/* --- who waits for whom ------------------------------------------------------------------- */
+
+enum { CROWD = 200, BLOCK = 255 * 1024 };
+
+static struct crowd {
+	struct world *world;
+	char block[BLOCK];
+	unsigned started, writing, blocks;
+	bool enough;
+} crowd;
+
+/* One of a bulk pass: writes and writes. */
+static void one_of_a_crowd(void *arg)
+{
+	struct side_file *file;
+	char name[16];
+	(void)arg;
+	(void)snprintf(name, sizeof(name), "c%u", crowd.started++);
+	task_set_patient(true);
+	good(side_make(crowd.world->side, S(name), &file, why));
+	for (crowd.writing++; !crowd.enough; crowd.blocks++) {
+		good(side_write(file, 0, crowd.block, BLOCK, why));
+	}
+	side_close(file);
+}
+
+/* While a bulk pass has the connection full, a small file waits for what is in flight (16 blocks,
+ * at each of its few requests), not for its turn among all who wait (184). */
+static void live_before_bulk(struct world *w)
+{
+	crowd = (struct crowd){.world = w};
+	for (int i = 0; i < CROWD; i++) {
+		assert_int_equal(task_start(w->pool, one_of_a_crowd, NULL), 0);
+	}
+	while (crowd.writing < CROWD) {
+		task_wait_until(clock_now() + CLOCK_MS);
+	}
+	unsigned before = crowd.blocks;
+	put(w->side, S("live"), "live", 4);
+	assert_in_range(crowd.blocks - before, 0, 120);
+	crowd.enough = true;
+	while (task_pool_running(w->pool) > 1) {
+		task_wait_until(clock_now() + CLOCK_MS);
+	}
+}
+
 /* --- only where there is a connection ------------------------------------------------------ */
 
 static void break_connections(struct world *w)
@@ -994,6 +1040,7 @@ static const struct {
 	{"big directory", big_directory, ON_ALL},
 	{"no rights", no_rights, ON_ALL},
 	{"many at once", many_at_once, ON_ALL},
+	{"live before bulk", live_before_bulk, ON_REMOTE},
 	{"root missing", root_missing, ON_ALL},
 	{"full disk", full_disk, ON_LOCAL | ON_SERVER},
 	{"connection killed", connection_killed, ON_REMOTE},
