@@ -13,7 +13,8 @@
  * its name meanwhile does not matter.  A crash leaves a temporary name and old T as it was.
  *
  * Only where S is here and T is remote: elsewhere reading S to find out costs what sending does,
- * and the kernel copies.
+ * and the kernel copies.  Of a file with several names, T is the anchor (links.c), which is replaced
+ * like any other file.
  */
 #include "copy.h"
 
@@ -37,7 +38,7 @@ static bool is_large(const struct copy *copy)
 	const struct job *job = copy->job;
 	uint64_t least = job->pair->config->copier.delta_bytes;
 	return least && copy->s.size_bytes >= least && !side_is_remote(job->pair->source) &&
-	       side_is_remote(job->pair->target) && span_equal(copy->to, job->rel) &&
+	       side_is_remote(job->pair->target) &&
 	       (side_can(job->pair->target) & SIDE_CAN_COPY_DATA);
 }
 

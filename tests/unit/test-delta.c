@@ -97,6 +97,22 @@ static void a_renamed_file_is_known(void **state)
 	assert_int_equal(mirror("g"), BLOCK);
 }
 
+/* The anchor is the file, and it is replaced like any other. */
+static void a_file_with_several_names_is_known(void **state)
+{
+	(void)state;
+	large_file();
+	assert_int_equal(link(at("s", "f"), at("s", "g")), 0);
+	hint_pair(CHANGE_LINK, "g", "f", "g", 0);
+	carry_out_all();
+	write_at("f", SIZE, 1024, 70);
+	assert_int_equal(mirror("f"), 1024);
+	assert_true(w.saved >= SIZE);
+	write_at("g", 40 * BLOCK + 100, 4096, 71);
+	assert_int_equal(mirror("g"), BLOCK);
+	assert_int_equal(stat_of("t", "f").st_ino, stat_of("t", "g").st_ino);
+}
+
 /* Same size, same mtime, another file: by a program at the target, or by a rename there. */
 static void another_file_is_not_taken_for_it(void **state)
 {
@@ -256,6 +272,7 @@ int main(int argc, char **argv)
 		CASE(a_changed_block_moves_alone),
 		CASE(length_and_holes_change),
 		CASE(a_renamed_file_is_known),
+		CASE(a_file_with_several_names_is_known),
 		CASE(another_file_is_not_taken_for_it),
 		CASE(a_twin_is_not_taken_for_it),
 		CASE(one_record_stays),
