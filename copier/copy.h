@@ -45,3 +45,16 @@ bool delta_begin(struct copy *copy);
 int delta_copy(struct copy *copy);
 void delta_done(struct copy *copy);
 void delta_finish(struct copy *copy);
+
+/*
+ * patch.c: overwrites in T itself what has changed, where the tree's `in_place` allows it and it is
+ * worth while.  Returns 0, *ret_made: T is S; PATCH_NOT: nothing was done; FILE_CHANGED or -errno:
+ * T may be a mixture, which copying it whole mends.
+ */
+#define PATCH_NOT 2
+int patch_copy(struct copy *copy, bool *ret_made);
+
+/* file.c: S looks as it did before. */
+bool file_held_still(const struct side_attr *before, const struct side_attr *now);
+/* T's mtime knows only seconds: waits until that of S's mtime is over. */
+void file_wait_for_second(struct job *job, const struct side_attr *s);

@@ -13,8 +13,9 @@
  * its name meanwhile does not matter.  A crash leaves a temporary name and old T as it was.
  *
  * Only where S is here and T is remote: elsewhere reading S to find out costs what sending does,
- * and the kernel copies.  Of a file with several names, T is the anchor (links.c), which is replaced
- * like any other file.
+ * and the kernel copies.  Of a file with several names, T is the anchor (links.c), which is
+ * replaced like any other file.  Where the server cannot copy, and the tree says in_place, all this
+ * only makes the records for patch.c.
  */
 #include "copy.h"
 
@@ -39,7 +40,7 @@ static bool is_large(const struct copy *copy)
 	uint64_t least = job->pair->config->copier.delta_bytes;
 	return least && copy->s.size_bytes >= least && !side_is_remote(job->pair->source) &&
 	       side_is_remote(job->pair->target) &&
-	       (side_can(job->pair->target) & SIDE_CAN_COPY_DATA);
+	       ((side_can(job->pair->target) & SIDE_CAN_COPY_DATA) || job->pair->tree->in_place);
 }
 
 /* Opens T as it is now, if there is a record of it. */
@@ -49,7 +50,7 @@ static void open_old(struct copy *copy)
 	struct pair *pair = copy->job->pair;
 	struct side_attr t;
 	struct why ignored;
-	if (copy->no_delta ||
+	if (copy->no_delta || !(side_can(pair->target) & SIDE_CAN_COPY_DATA) ||
 		side_open(pair->target, copy->to, &delta->old_file, &t, &ignored) < 0) {
 		return;
 	}
@@ -111,17 +112,9 @@ static int run_add(struct copy *copy, uint64_t begin, uint64_t end)
 
 /* --- blocks ------------------------------------------------------------------------------- */
 
-static uint64_t block_end(const struct record *record, size_t i)
-{
-	uint64_t end = (uint64_t)(i + 1) * record->block_bytes;
-	return end < record->size_bytes ? end : record->size_bytes;
-}
-
 static bool is_there(const struct delta *delta, size_t i)
 {
-	return delta->old_file && i < delta->old.count &&
-	       block_end(&delta->old, i) == block_end(&delta->made, i) &&
-	       XXH128_isEqual(delta->old.hashes[i], delta->made.hashes[i]);
+	return delta->old_file && record_same_block(&delta->old, &delta->made, i);
 }
 
 /* What is zero stays a hole of the new file. */
@@ -164,7 +157,7 @@ static int blocks(struct copy *copy, size_t first, size_t count)
 	struct delta *delta = copy->delta;
 	struct record *made = &delta->made;
 	const uint64_t begin = (uint64_t)first * made->block_bytes;
-	size_t len = (size_t)(block_end(made, first + count - 1) - begin), got = 0;
+	size_t len = (size_t)(record_block_end(made, first + count - 1) - begin), got = 0;
 	int r = side_read(copy->from_file, begin, copy->buffer, len, &got, &copy->job->why);
 	if (r < 0 || got < len) {
 		return r < 0 ? r : FILE_CHANGED;
@@ -172,12 +165,12 @@ static int blocks(struct copy *copy, size_t first, size_t count)
 	for (size_t i = first; i < first + count; i++) {
 		uint64_t at = (uint64_t)i * made->block_bytes;
 		made->hashes[i] = XXH3_128bits(
-			copy->buffer + (at - begin), (size_t)(block_end(made, i) - at));
+			copy->buffer + (at - begin), (size_t)(record_block_end(made, i) - at));
 	}
 	for (size_t i = first, n; r == 0 && i < first + count; i += n) {
 		n = same_kind(delta, i, first + count);
 		uint64_t at = (uint64_t)i * made->block_bytes;
-		size_t bytes = (size_t)(block_end(made, i + n - 1) - at);
+		size_t bytes = (size_t)(record_block_end(made, i + n - 1) - at);
 		const char *data = copy->buffer + (at - begin);
 		r = is_there(delta, i) ? block_copy(copy, at, data, bytes)
 				       : block_send(copy, at, data, bytes);

@@ -52,7 +52,7 @@ static uint64_t tick_ns(const struct pair *pair)
  * T's mtime knows only seconds: until S's second is over, another version of the same size would
  * look the same to all who compare later.
  */
-static void wait_for_second(struct job *job, const struct side_attr *s)
+void file_wait_for_second(struct job *job, const struct side_attr *s)
 {
 	uint64_t left = CLOCK_S - (uint64_t)s->mtime_ns % CLOCK_S;
 	if (side_can(job->pair->target) & SIDE_CAN_NANOSECONDS) {
@@ -64,7 +64,7 @@ static void wait_for_second(struct job *job, const struct side_attr *s)
 	wait_until_old(s, left + TICK_FINE_NS);
 }
 
-static bool held_still(const struct side_attr *before, const struct side_attr *now)
+bool file_held_still(const struct side_attr *before, const struct side_attr *now)
 {
 	return now->type == SIDE_FILE && before->size_bytes == now->size_bytes &&
 	       before->mtime_ns == now->mtime_ns &&
@@ -188,10 +188,10 @@ static int copy_once(struct copy *copy, bool exclusive, bool publish_live, bool 
 		r = content_verify(copy, buf_span(&temporary));
 	}
 	if (r == 0) {
-		wait_for_second(job, &copy->s);
+		file_wait_for_second(job, &copy->s);
 		r = look(job, pair->source, job->rel, &now);
 	}
-	if (r == 0 && !held_still(&copy->s, &now)) {
+	if (r == 0 && !file_held_still(&copy->s, &now)) {
 		job->live =
 			publish_live && (only_grew(&copy->s, &now) || replaced_whole(copy, &now));
 		r = job->live ? 0 : FILE_CHANGED;
@@ -213,7 +213,7 @@ static int look_again(struct job *job, const struct side_attr *before)
 {
 	struct side_attr now;
 	int r = look(job, job->pair->source, job->rel, &now);
-	if (r == 0 && !held_still(before, &now)) {
+	if (r == 0 && !file_held_still(before, &now)) {
 		r = job_follow_order(job, CHANGE_FORCE, job->order->attempt, 0);
 	}
 	return r;
@@ -246,7 +246,8 @@ int file_copy(struct job *job, struct span to, const struct side_attr *only, boo
 		if (r == 0) {
 			wait_until_old(&s, tick_ns(job->pair));
 			bool last = i + 1 == COPY_TRIES && job->order->attempt >= LIVE_ATTEMPTS;
-			r = copy_once(&copy, exclusive, last, ret_made);
+			r = patch_copy(&copy, ret_made);
+			r = r == PATCH_NOT ? copy_once(&copy, exclusive, last, ret_made) : r;
 		}
 		no_delta = copy.no_delta;
 		copy_finish(&copy);

@@ -11,7 +11,8 @@
  *     entry.c      gone, symlinks          directory.c  directories, deep
  *     file.c       regular files           links.c      files with several names
  *       content.c    moving the bytes      delta.c      of large files only what changed
- *       record.c     what the target has   throttle.c   not faster than allowed
+ *       patch.c      or overwritten        record.c     what the target has
+ *       throttle.c   not faster than allowed
  *     gone.c       detaching               purge.c      deleting what was detached
  *     bulk.c       many new files of one directory
  *   job.c        what one order found and did
@@ -157,7 +158,7 @@ static int open_pairs(struct copier *copier, struct why *why)
 
 /*
  * So many deliveries, so many tasks: whatever is delivered has begun.  Where files may be copied
- * while they are younger than a second, many more wait than work (file.c, wait_for_second).
+ * while they are younger than a second, many more wait than work (file.c, file_wait_for_second).
  */
 static unsigned deliveries(const struct config *config, unsigned in_flight)
 {

@@ -67,6 +67,18 @@ int record_init(struct record *record, uint64_t size_bytes, uint32_t block_bytes
 	return record->hashes ? 0 : -ENOMEM;
 }
 
+uint64_t record_block_end(const struct record *record, size_t i)
+{
+	uint64_t end = (uint64_t)(i + 1) * record->block_bytes;
+	return end < record->size_bytes ? end : record->size_bytes;
+}
+
+bool record_same_block(const struct record *old, const struct record *made, size_t i)
+{
+	return i < old->count && record_block_end(old, i) == record_block_end(made, i) &&
+	       XXH128_isEqual(old->hashes[i], made->hashes[i]);
+}
+
 void record_finish(struct record *record)
 {
 	free(record->hashes);

@@ -27,6 +27,10 @@ struct record {
 /* Block size and room for a file of this size.  Returns 0 or -ENOMEM. */
 int record_init(struct record *record, uint64_t size_bytes, uint32_t block_bytes);
 void record_finish(struct record *record);
+/* Where a block ends. */
+uint64_t record_block_end(const struct record *record, size_t i);
+/* Whether block i is the same in both, as far as the hashes know. */
+bool record_same_block(const struct record *old, const struct record *made, size_t i);
 /* A tag that no other file has. */
 uint32_t record_tag(void);
 /* Of the file that looks like t; 0 or -ENOENT. */

@@ -21,7 +21,8 @@ const struct config_row config_rows[] = {
 	{NULL, "trees", CONFIG_TREES, AT(trees), .required = true,
 		.expected = "a list of maps with source and target",
 		.help = "What is mirrored where: a list of maps with source, target and "
-			"optionally exclude, verify and bandwidth. Either side is an absolute path "
+			"optionally exclude, verify, bandwidth and in_place. Either side is an "
+			"absolute path "
 			"or "
 			"sftp://user@host:port/path. Exclude patterns without a slash match any "
 			"name, others match from the top of the tree; one that ends in a slash "
@@ -29,7 +30,12 @@ const struct config_row config_rows[] = {
 			"does. verify says how a copy is looked at before it gets its name: "
 			"'none' (the default: every reply of the server was good), 'size', or "
 			"'checksum' (all of it is read back and compared). bandwidth limits the "
-			"content that one copier sends in a second, such as 100MiB/s."},
+			"content that one copier sends in a second, such as 100MiB/s. in_place: "
+			"true has large files (copier: delta_size) of which an eighth or less "
+			"has changed overwritten where they stand, at servers without copy-data; "
+			"who reads them at the target meanwhile, or after a copier was killed "
+			"meanwhile, sees old and new blocks mixed. By default they are sent whole "
+			"and replaced at once."},
 	{NULL, "broker", CONFIG_BROKER, AT(broker), .fallback = "managed",
 		.expected = "'managed' or a URL such as amqps://user@host/vhost",
 		.help = "The RabbitMQ that carries the changes: 'managed' is a private one "

@@ -106,6 +106,9 @@ static void show_trees(FILE *out, const struct config *config)
 			(void)fputs("\n    bandwidth: ", out);
 			show_rate(out, tree->bandwidth_bytes);
 		}
+		if (tree->in_place) {
+			(void)fputs("\n    in_place: true", out);
+		}
 	}
 }
 
@@ -225,7 +228,8 @@ void config_show_defaults(FILE *out)
 				    "    target: sftp://ops@second.example/fs/secondary/ops\n"
 				    "#    exclude: [\"*.swp\", scratch/]\n"
 				    "#    verify: none\n"
-				    "#    bandwidth: 100MiB/s\n",
+				    "#    bandwidth: 100MiB/s\n"
+				    "#    in_place: false\n",
 				out);
 		} else if (row->type == CONFIG_MIRROR) {
 			(void)fputs("mirror: demo\n", out);

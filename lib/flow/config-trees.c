@@ -187,28 +187,63 @@ static int read_exclude(const struct config_source *source, yaml_node_t *node, c
 	return config_read_list(source, node, read_pattern, ret);
 }
 
-static int read_word(
-	const struct config_source *source, const char *key, yaml_node_t *node, struct tree *tree)
+static int read_verify(struct span text, struct tree *tree)
+{
+	return config_read_verify(text, &tree->verify);
+}
+
+static int read_bandwidth(struct span text, struct tree *tree)
+{
+	return config_read_rate(text, &tree->bandwidth_bytes);
+}
+
+static int read_in_place(struct span text, struct tree *tree)
+{
+	return config_read_flag(text, &tree->in_place);
+}
+
+/* Keys whose value is one word. */
+static const struct word {
+	const char *key;
+	int (*read)(struct span text, struct tree *tree);
+	const char *expected;
+} words[] = {
+	{"verify", read_verify, "none, size or checksum"},
+	{"bandwidth", read_bandwidth, "a size a second, such as 100MiB/s"},
+	{"in_place", read_in_place, "true or false"},
+};
+
+static const struct word *word_find(const char *key)
+{
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(words[i].key, key) == 0) {
+			return &words[i];
+		}
+	}
+	return NULL;
+}
+
+static int read_word(const struct config_source *source, const struct word *word, yaml_node_t *node,
+	struct tree *tree)
 {
 	char found[128];
-	bool is_verify = strcmp(key, "verify") == 0;
 	int r = -EINVAL;
 	if (node->type == YAML_SCALAR_NODE) {
 		struct span text = span_of(node->data.scalar.value, node->data.scalar.length);
-		r = is_verify ? config_read_verify(text, &tree->verify)
-			      : config_read_rate(text, &tree->bandwidth_bytes);
+		r = word->read(text, tree);
 	}
 	return r != -EINVAL ? r
 			    : config_refuse(source, node->start_mark, "%s: found %s; expected %s",
-				      key, config_found(node, found, sizeof(found)),
-				      is_verify ? "none, size or checksum"
-						: "a size a second, such as 100MiB/s");
+				      word->key, config_found(node, found, sizeof(found)),
+				      word->expected);
 }
 
 static int read_tree_key(void *arg, const char *key, yaml_node_t *key_node, yaml_node_t *value)
 {
-	static const char *const keys[] = {"source", "target", "exclude", "verify", "bandwidth"};
+	static const char *const keys[] = {
+		"source", "target", "exclude", "verify", "bandwidth", "in_place"};
 	struct reading *reading = arg;
+	const struct word *word = word_find(key);
 	if (strcmp(key, "source") == 0) {
 		return read_location(reading->source, key, value, &reading->tree->source);
 	}
@@ -218,13 +253,14 @@ static int read_tree_key(void *arg, const char *key, yaml_node_t *key_node, yaml
 	if (strcmp(key, "exclude") == 0) {
 		return read_exclude(reading->source, value, &reading->tree->exclude);
 	}
-	if (strcmp(key, "verify") == 0 || strcmp(key, "bandwidth") == 0) {
-		return read_word(reading->source, key, value, reading->tree);
+	if (word) {
+		return read_word(reading->source, word, value, reading->tree);
 	}
 	const char *near = config_nearest(key, keys, sizeof(keys) / sizeof(keys[0]));
 	return config_refuse(reading->source, key_node->start_mark,
 		"unknown key %s of a tree; %s%s%s", log_quote(span_str(key)),
-		near ? "did you mean '" : "expected source, target, exclude, verify or bandwidth",
+		near ? "did you mean '"
+		     : "expected source, target, exclude, verify, bandwidth or in_place",
 		near ? near : "", near ? "'?" : "");
 }
 

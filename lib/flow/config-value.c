@@ -287,10 +287,10 @@ int config_read_rate(struct span text, uint64_t *ret)
 	return read_rate(&row, text, ret);
 }
 
-static int read_flag(struct span text, bool *field)
+int config_read_flag(struct span text, bool *ret)
 {
-	*field = span_equal(text, SPAN("true"));
-	return *field || span_equal(text, SPAN("false")) ? 0 : -EINVAL;
+	*ret = span_equal(text, SPAN("true"));
+	return *ret || span_equal(text, SPAN("false")) ? 0 : -EINVAL;
 }
 
 /* --- lists -------------------------------------------------------------------------------- */
@@ -402,7 +402,7 @@ static int read_scalar(const struct config_row *row, struct span text, void *fie
 	case CONFIG_TRANSPORT:
 		return read_transport(text, field);
 	case CONFIG_FLAG:
-		return read_flag(text, field);
+		return config_read_flag(text, field);
 	default:
 		return -EINVAL;
 	}

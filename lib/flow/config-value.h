@@ -36,6 +36,7 @@ int config_each_key(const struct config_source *source, yaml_node_t *mapping,
 
 /* The nearest of count names, or NULL when none is near. */
 const char *config_nearest(const char *name, const char *const *names, size_t count);
-/* "none", "size", "checksum"; "100MiB/s": 0 or -EINVAL. */
+/* "none", "size", "checksum"; "100MiB/s"; "true", "false": 0 or -EINVAL. */
 int config_read_verify(struct span text, enum verify *ret);
 int config_read_rate(struct span text, uint64_t *ret);
+int config_read_flag(struct span text, bool *ret);

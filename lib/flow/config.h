@@ -45,6 +45,7 @@ struct tree {
 	char **exclude; /* patterns, NULL-terminated */
 	enum verify verify;
 	uint64_t bandwidth_bytes; /* content sent in a second by one copier; 0: no limit */
+	bool in_place; /* large files may be changed where they stand, see copier/patch.c */
 };
 
 enum transport { TRANSPORT_LIBSSH2, TRANSPORT_SSH };

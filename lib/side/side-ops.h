@@ -30,6 +30,9 @@ struct side_ops {
 	int (*file_attr)(struct side_file *file, struct side_attr *ret, struct why *why);
 
 	int (*make)(struct side *side, struct span rel, struct side_file **ret, struct why *why);
+	/* NULL where the kind never can. */
+	int (*edit)(struct side *side, struct span rel, struct side_file **ret,
+		struct side_attr *ret_attr, struct why *why);
 	int (*write)(struct side_file *file, uint64_t offset, const void *data, size_t size_bytes,
 		struct why *why);
 	/* NULL where the kind never can; both files are of this kind. */

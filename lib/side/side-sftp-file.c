@@ -287,7 +287,7 @@ static int look_before_open(struct visit *visit)
 	return S_ISLNK(attr.mode) ? -ELOOP : S_ISDIR(attr.mode) ? -EISDIR : -EINVAL;
 }
 
-int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
+static int open_file(struct side *side, struct span rel, uint32_t flags, struct side_file **ret,
 	struct side_attr *ret_attr, struct why *why)
 {
 	const struct sftp_attr none = {0};
@@ -300,8 +300,8 @@ int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
 	}
 	r = look_before_open(&visit);
 	if (r == 0) {
-		r = sftp_open_handle(visit.sftp, &handle, SFTP_OPEN, buf_span(&visit.path),
-			SFTP_OPEN_READ, &none);
+		r = sftp_open_handle(
+			visit.sftp, &handle, SFTP_OPEN, buf_span(&visit.path), flags, &none);
 	}
 	if (r) {
 		return visit_result(&visit, r, "open", buf_span(&visit.path), why);
@@ -314,6 +314,22 @@ int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
 	}
 	*ret = &file->file;
 	return 0;
+}
+
+int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
+	struct side_attr *ret_attr, struct why *why)
+{
+	return open_file(side, rel, SFTP_OPEN_READ, ret, ret_attr, why);
+}
+
+int sftp_file_edit(struct side *side, struct span rel, struct side_file **ret,
+	struct side_attr *ret_attr, struct why *why)
+{
+	int r = open_file(side, rel, SFTP_OPEN_READ | SFTP_OPEN_WRITE, ret, ret_attr, why);
+	if (r == 0) {
+		file_of(*ret)->edited = true;
+	}
+	return r;
 }
 
 /* --- writing ------------------------------------------------------------------------------ */
@@ -398,7 +414,8 @@ int sftp_file_write(struct side_file *side_file, uint64_t offset, const void *da
 	for (size_t done = 0; done < size_bytes && !file->failure; done += block) {
 		size_t len = size_bytes - done < block ? size_bytes - done : block;
 		struct span part = span_of((const char *)data + done, len);
-		if (file->written_bytes < split || !sftp_lanes_write(file, offset + done, part)) {
+		if (file->written_bytes < split || file->edited ||
+			!sftp_lanes_write(file, offset + done, part)) {
 			sftp_file_write_block(file, offset + done, part);
 		}
 		file->written_bytes += len;

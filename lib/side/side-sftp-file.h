@@ -15,6 +15,7 @@ struct sftp_file {
 	unsigned references; /* the user's and one for each request under way */
 	unsigned writes;     /* WRITEs under way */
 	int failure;         /* of the first WRITE that failed */
+	bool edited;         /* was there before: another file may have its name by now */
 	struct task *task;   /* waits for an answer */
 
 	uint64_t begun_ns, written_bytes; /* of writing */

@@ -895,6 +895,7 @@ static const struct side_ops sftp_ops = {
 	.next_data = sftp_file_next_data,
 	.file_attr = sftp_file_attr,
 	.make = sftp_file_make,
+	.edit = sftp_file_edit,
 	.write = sftp_file_write,
 	.copy_data = sftp_file_copy_data,
 	.complete = sftp_file_complete,

@@ -72,6 +72,8 @@ int sftp_file_next_data(struct side_file *file, uint64_t offset, uint64_t *ret_b
 	uint64_t *ret_end, struct why *why);
 int sftp_file_attr(struct side_file *file, struct side_attr *ret, struct why *why);
 int sftp_file_make(struct side *side, struct span rel, struct side_file **ret, struct why *why);
+int sftp_file_edit(struct side *side, struct span rel, struct side_file **ret,
+	struct side_attr *ret_attr, struct why *why);
 int sftp_file_write(struct side_file *file, uint64_t offset, const void *data, size_t size_bytes,
 	struct why *why);
 int sftp_file_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,

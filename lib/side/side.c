@@ -215,6 +215,12 @@ int side_make(struct side *side, struct span rel, struct side_file **ret, struct
 	return side->ops->make(side, rel, ret, why);
 }
 
+int side_edit(struct side *side, struct span rel, struct side_file **ret,
+	struct side_attr *ret_attr, struct why *why)
+{
+	return side->ops->edit ? side->ops->edit(side, rel, ret, ret_attr, why) : -EOPNOTSUPP;
+}
+
 int side_write(struct side_file *file, uint64_t offset, const void *data, size_t size_bytes,
 	struct why *why)
 {

@@ -159,6 +159,14 @@ int side_complete(struct side_file *file, const struct side_attr *attr, bool syn
 /* Closes without caring. NULL is ignored. */
 void side_close(struct side_file *file);
 
+/*
+ * Opens a file that is there, to be read and to be written where it stands: side_write() and
+ * side_complete() act on that file, whatever has its name by then.  -EOPNOTSUPP where this kind of
+ * side never does that.
+ */
+int side_edit(struct side *side, struct span rel, struct side_file **ret,
+	struct side_attr *ret_attr, struct why *why);
+
 /* --- names ------------------------------------------------------------------------------- */
 
 int side_mkdir(struct side *side, struct span rel, uint32_t mode, struct why *why);

@@ -70,7 +70,8 @@ static pid_t start_server(int *ret_in, int *ret_out)
 		(void)dup2(out[1], 1);
 		close(in[1]);
 		close(out[0]);
-		execl(SERVER, SERVER, (char *)NULL);
+		const char *denied = getenv("RELAY_DENY");
+		execl(SERVER, SERVER, denied ? "-P" : NULL, denied, (char *)NULL);
 		_exit(127);
 	}
 	close(in[0]);

@@ -6,6 +6,7 @@
  *   relay_main(file)    for the program that is run instead of ssh.  file has two words: how many
  *                       requests, INIT counts, and "kill" or "end"; without a file, no end.
  *
+ * $RELAY_DENY: requests that the server is not to know (its -P).
  * The server has carried out just so many requests by then, and the file is removed: the next
  * connection goes through.
  */

@@ -182,26 +182,31 @@ static void keys(void **state)
 		"f:3:36: verify: found 'all'; expected none, size or checksum");
 	refused(TREES "- {source: /a, target: /b, bandwidth: fast}\n",
 		"f:3:39: bandwidth: found 'fast'; expected a size a second");
+	refused(TREES "- {source: /a, target: /b, in_place: maybe}\n",
+		"f:3:38: in_place: found 'maybe'; expected true or false");
 }
 
 static void words_of_a_tree(void **state)
 {
 	char text[4096] = "";
 	struct config *config =
-		parsed(TREES "- {source: /a, target: /b, verify: checksum, bandwidth: 100MiB/s}\n"
+		parsed(TREES "- {source: /a, target: /b, verify: checksum, bandwidth: 100MiB/s, "
+			     "in_place: true}\n"
 			     "- {source: /c, target: /d}\ncopier: {bandwidth: 1GiB}\n");
 	(void)state;
 	FILE *out = fmemopen(text, sizeof(text), "w");
 	config_show(config, out);
 	(void)fclose(out);
 	config_destroy(config);
-	assert_non_null(strstr(text, "\n    verify: checksum\n    bandwidth: 100MiB/s\n"));
+	assert_non_null(strstr(text, "\n    verify: checksum\n    bandwidth: 100MiB/s\n    "
+				     "in_place: true\n"));
 	assert_non_null(strstr(text, "\n  bandwidth: 1GiB/s\n"));
 	config = parsed(text);
 	assert_int_equal(config->trees[0].verify, VERIFY_CONTENT);
 	assert_int_equal(config->trees[0].bandwidth_bytes, 100 << 20);
 	assert_int_equal(config->trees[1].verify, VERIFY_NONE);
 	assert_int_equal(config->trees[1].bandwidth_bytes, 0);
+	assert_true(config->trees[0].in_place && !config->trees[1].in_place);
 	assert_int_equal(config->copier.bandwidth_bytes, 1 << 30);
 	config_destroy(config);
 }

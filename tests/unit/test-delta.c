@@ -265,6 +265,107 @@ static void every_kind_of_verifying_copies(void **state)
 	}
 }
 
+/* ---- in place ------------------------------------------------------------------------------- */
+
+static int set_up_without_copy_data(void **state)
+{
+	const char *whole = server_command;
+	server_command = "/usr/lib/openssh/sftp-server -P copy-data";
+	int r = set_up(state);
+	server_command = whole;
+	w.tree.in_place = true;
+	return r;
+}
+
+#define PATCH_CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up_without_copy_data, tear_down)
+
+static void blocks_are_overwritten(void **state)
+{
+	(void)state;
+	large_file();
+	const ino_t file = stat_of("t", "f").st_ino;
+	write_at("f", 40 * BLOCK + 100, 4096, 80);
+	assert_int_equal(mirror("f"), BLOCK);
+	assert_int_equal(w.saved, SIZE - BLOCK);
+	write_at("f", SIZE, 1024, 81);
+	assert_int_equal(mirror("f"), 1024);
+	assert_int_equal(truncate(at("s", "f"), SIZE - BLOCK - 5), 0);
+	assert_int_equal(mirror("f"), BLOCK - 5);
+	assert_int_equal(truncate(at("s", "f"), SIZE), 0);
+	assert_int_equal(mirror("f"), 2 * BLOCK);
+	assert_int_equal(stat_of("t", "f").st_ino, file);
+}
+
+/* Zeros are written where T had something else. */
+static void zeros_replace_what_was_there(void **state)
+{
+	int fd;
+	(void)state;
+	large_file();
+	fd = open(at("s", "f"), O_WRONLY | O_CLOEXEC);
+	assert_int_equal(
+		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * BLOCK, BLOCK), 0);
+	close(fd);
+	assert_int_equal(mirror("f"), BLOCK);
+}
+
+static void much_is_sent_whole(void **state)
+{
+	(void)state;
+	large_file();
+	const ino_t file = stat_of("t", "f").st_ino;
+	write_at("f", 0, SIZE / 4, 82);
+	assert_true(mirror("f") >= SIZE);
+	assert_int_not_equal(stat_of("t", "f").st_ino, file);
+}
+
+static void only_where_the_tree_says_so(void **state)
+{
+	(void)state;
+	large_file();
+	w.tree.in_place = false;
+	const ino_t file = stat_of("t", "f").st_ino;
+	write_at("f", 5, 5, 83);
+	assert_true(mirror("f") >= SIZE);
+	assert_int_not_equal(stat_of("t", "f").st_ino, file);
+}
+
+static void what_is_not_known_is_replaced(void **state)
+{
+	(void)state;
+	large_file();
+	set_mtime("t", "f", OLD - 5); /* takes the tag away, too */
+	write_at("f", 5, 5, 84);
+	assert_true(mirror("f") >= SIZE);
+	write_at("f", 5, 5, 85);
+	assert_int_equal(mirror("f"), BLOCK);
+}
+
+/* Another name leads to the anchor: nobody overwrites that. */
+static void files_with_several_names_are_replaced(void **state)
+{
+	(void)state;
+	large_file();
+	assert_int_equal(link(at("s", "f"), at("s", "g")), 0);
+	hint_pair(CHANGE_LINK, "g", "f", "g", 0);
+	carry_out_all();
+	const ino_t file = stat_of("t", "f").st_ino;
+	write_at("f", 5, 5, 86);
+	assert_true(mirror("f") >= SIZE);
+	assert_int_not_equal(stat_of("t", "f").st_ino, file);
+}
+
+/* What is not looked at otherwise is, with checksum; and then mended at once. */
+static void what_was_spoilt_is_found_by_reading_all_back(void **state)
+{
+	(void)state;
+	w.tree.verify = VERIFY_CONTENT;
+	large_file();
+	spoil("f");
+	write_at("f", 5, 5, 87);
+	assert_true(mirror("f") >= SIZE);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -280,6 +381,13 @@ int main(int argc, char **argv)
 		CASE(records_are_bounded),
 		CASE(a_spoilt_target_is_found_by_checksum),
 		CASE(every_kind_of_verifying_copies),
+		PATCH_CASE(blocks_are_overwritten),
+		PATCH_CASE(zeros_replace_what_was_there),
+		PATCH_CASE(much_is_sent_whole),
+		PATCH_CASE(only_where_the_tree_says_so),
+		PATCH_CASE(what_is_not_known_is_replaced),
+		PATCH_CASE(files_with_several_names_are_replaced),
+		PATCH_CASE(what_was_spoilt_is_found_by_reading_all_back),
 	};
 	if (!world_begin(argc > 1 ? argv[1] : "sftp")) {
 		return 1;

@@ -228,6 +228,22 @@ static void a_large_file_changes(void)
 	write_large(100);
 }
 
+static void a_large_file_in_place(void)
+{
+	w.tree.in_place = true;
+	a_large_file();
+}
+
+/* Blocks are overwritten at the target: what is left in between is a mixture, until it is mended.
+ */
+static void while_a_large_file_is_overwritten(void **state)
+{
+	setenv("RELAY_DENY", "copy-data", 1);
+	kill_everywhere(
+		state, &(const struct scenario){a_large_file_in_place, a_large_file_changes});
+	unsetenv("RELAY_DENY");
+}
+
 #define SCENARIO(name, before, change)                                                             \
 	static void name(void **state)                                                             \
 	{                                                                                          \
@@ -248,6 +264,7 @@ int main(int argc, char **argv)
 		CASE(while_a_group_is_made),
 		CASE(while_a_group_is_written),
 		CASE(while_a_large_file_changes),
+		CASE(while_a_large_file_is_overwritten),
 		CASE(while_a_directory_moves),
 	};
 	if (argc == 3 && strcmp(argv[1], "relay") == 0) {
