@@ -902,6 +902,52 @@ static void without_one_extension(struct world *w)
 	}
 }
 
+/* One of each thing that an extension is for; `all`: the server has them. */
+static void use_each_extension(struct world *w, bool all)
+{
+	const struct side_attr attr = {.type = SIDE_FILE, .mode = 0644, .size_bytes = 4};
+	struct side_file *from, *to;
+	struct side_attr now;
+	new_side(w);
+	good(side_mkdir(w->side, S("d"), 0755, why));
+	good(side_set(w->side, S("d"), &attr, SIDE_SET_MTIME, why));
+	good(side_make(w->side, S("d/f"), &to, why));
+	good(side_write(to, 0, "text", 4, why));
+	good(side_complete(to, &attr, true, why));
+	good(side_rename(w->side, S("d/f"), S("d/g"), why));
+	bad(all ? 0 : -EOPNOTSUPP, side_link(w->side, S("d/g"), S("d/h"), why));
+	good(side_open(w->side, S("d/g"), &from, &now, why));
+	good(side_make(w->side, S("d/i"), &to, why));
+	bad(all ? 0 : -EOPNOTSUPP, side_copy_data(from, 0, 4, to, 0, why));
+	side_close(from);
+	good(side_complete(to, &attr, false, why));
+}
+
+/* The server's own log says what it was asked for. */
+static void extensions_are_used_where_offered(struct world *w)
+{
+	static const char *const asked[] = {
+		"limits", "posix-rename", "hardlink", "fsync", "lsetstat", "copy-data"};
+	w->config.copier.allow_non_atomic = true;
+	for (unsigned all = 0; all < 2; all++) {
+		use_server(
+			w, all ? "/usr/lib/openssh/sftp-server -e -l DEBUG3 2>>\"$0.log\""
+			       : "/usr/lib/openssh/sftp-server -e -l DEBUG3 -P limits,posix-rename,"
+				 "hardlink,fsync,lsetstat,copy-data 2>>\"$0.log\"");
+		use_each_extension(w, all);
+		side_destroy(w->side); /* its server has written all by the end */
+		for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+			bool was =
+				shell("grep -q 'request [0-9]*: %s' %s.log", asked[i], w->script);
+			if (was != (bool)all) {
+				fail_msg("%s: %s", asked[i], was ? "asked for" : "not asked for");
+			}
+		}
+		open_side(w);
+		assert_true(shell("rm -r %s/d", w->location.path));
+	}
+}
+
 /* Another server than OpenSSH's, in place of the one that listens. */
 static bool use_proftpd(struct world *w, pid_t *ret)
 {
@@ -1047,6 +1093,7 @@ static const struct {
 	{"without posix-rename", without_posix_rename, ON_SERVER},
 	{"without extensions", without_extensions, ON_SERVER},
 	{"without one extension", without_one_extension, ON_SERVER},
+	{"extensions are used where offered", extensions_are_used_where_offered, ON_SERVER},
 	{"another server", another_server, ON_SSHD},
 	{"server that prints", server_that_prints, ON_SERVER},
 	{"server that ends", server_that_ends, ON_SERVER},
