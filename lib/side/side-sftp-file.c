@@ -12,7 +12,9 @@
  *   position        what was asked for                known size
  *      |--- head ---|--- chunk ---|--- chunk ---|          |
  *
- * A chunk whose answer nobody waits for any more is an orphan and frees itself.
+ * What a large file has beyond split_size is asked for by several sessions (side-sftp-lanes.c), and
+ * farther ahead; what one of them cannot answer, the file's own is asked for.  A chunk whose answer
+ * nobody waits for any more is an orphan and frees itself.
  *
  * The file lives until its last request is answered.
  */
@@ -28,12 +30,14 @@
 
 #define COPY_PIECE_BYTES   (16U * 1024 * 1024) /* of one copy-data */
 #define COPIES_AT_ONCE     4
-#define AHEAD_MAX_BYTES    (2U * 1024 * 1024)
+#define AHEAD_MAX_BYTES    (2U * 1024 * 1024)  /* with each session */
 #define BUFFERED_MAX_BYTES (32U * 1024 * 1024) /* of all files of a side, read ahead */
 
 struct chunk {
 	struct chunk *next;
 	struct sftp_file *file;
+	struct sftp *sftp; /* who was asked */
+	struct sftp_handle handle;
 	uint64_t offset;
 	uint32_t wanted, got;
 	bool done, orphan;
@@ -89,6 +93,7 @@ static void chunk_destroy(struct chunk *chunk)
 {
 	struct sftp_file *file = chunk->file;
 	sftp_file_side(file)->buffered_bytes -= chunk->wanted;
+	sftp_unref(chunk->sftp);
 	free(chunk);
 	sftp_file_unref(file);
 }
@@ -98,19 +103,18 @@ static void on_read(void *arg, const struct sftp_reply *reply);
 /* Takes what a DATA answer holds; asks for the rest where it is short. */
 static void chunk_fill(struct chunk *chunk, struct span body)
 {
-	struct sftp_file *file = chunk->file;
 	struct sftp_reader reader = sftp_reader_of(body);
 	struct span data = sftp_take_string(&reader);
 	if (reader.bad || data.len == 0 || data.len > chunk->wanted - chunk->got) {
 		chunk->failure = -ENOTCONN;
-		sftp_end(file->sftp, -EPROTO, "the server's data does not fit the request");
+		sftp_end(chunk->sftp, -EPROTO, "the server's data does not fit the request");
 		return;
 	}
 	memcpy(chunk->data + chunk->got, data.data, data.len);
 	chunk->got += (uint32_t)data.len;
 	chunk->done = chunk->got == chunk->wanted || chunk->orphan;
 	if (!chunk->done) {
-		chunk->failure = sftp_read_again(file->sftp, &file->handle,
+		chunk->failure = sftp_read_again(chunk->sftp, &chunk->handle,
 			chunk->offset + chunk->got, chunk->wanted - chunk->got, on_read, chunk);
 	}
 }
@@ -151,16 +155,62 @@ static void queue_pop(struct sftp_file *file)
 	}
 }
 
+/* Asks for what it still lacks. */
+static int chunk_ask(struct chunk *chunk, struct sftp *sftp, const struct sftp_handle *handle)
+{
+	sftp_ref(sftp);
+	sftp_unref(chunk->sftp);
+	chunk->sftp = sftp;
+	chunk->handle = *handle;
+	chunk->done = false;
+	chunk->failure = 0;
+	return sftp_read(sftp, &chunk->handle, chunk->offset + chunk->got,
+		chunk->wanted - chunk->got, on_read, chunk);
+}
+
+/* Where a lane did not answer, or not well, the file's own session is asked. */
+static int chunk_wait(struct chunk *chunk)
+{
+	struct sftp_file *file = chunk->file;
+	for (;;) {
+		while (!chunk->done) {
+			task_wait();
+		}
+		if (!chunk->failure || chunk->sftp == file->sftp) {
+			return chunk->failure;
+		}
+		int r = chunk_ask(chunk, file->sftp, &file->handle);
+		if (r < 0) {
+			chunk->done = true;
+			chunk->failure = r;
+		}
+	}
+}
+
+static bool is_split(const struct sftp_file *file)
+{
+	return !file->edited &&
+	       file->moved_bytes >= sftp_file_side(file)->config->copier.split_bytes;
+}
+
 static int queue_push(struct sftp_file *file, uint64_t offset, uint32_t len)
 {
 	struct chunk *chunk = malloc(sizeof(*chunk) + len);
+	struct sftp *sftp = file->sftp;
+	const struct sftp_handle *handle = &file->handle;
 	if (!chunk) {
 		return -ENOMEM;
 	}
 	*chunk = (struct chunk){.file = file, .offset = offset, .wanted = len};
 	file->references++;
 	sftp_file_side(file)->buffered_bytes += len;
-	int r = sftp_read(file->sftp, &file->handle, offset, len, on_read, chunk);
+	if (is_split(file)) {
+		sftp_lanes_read(file, &sftp, &handle);
+	}
+	int r = chunk_ask(chunk, sftp, handle);
+	if (r < 0 && sftp != file->sftp) {
+		r = chunk_ask(chunk, file->sftp, &file->handle);
+	}
 	if (r < 0) {
 		chunk_destroy(chunk);
 		return r;
@@ -193,17 +243,16 @@ static int copy_head(struct sftp_file *file, char *buffer, size_t size_bytes, si
 {
 	struct chunk *head = file->head;
 	*ret_len = 0;
-	while (!head->done) {
-		task_wait();
-	}
-	if (head->failure) {
-		return head->failure;
+	int r = chunk_wait(head);
+	if (r) {
+		return r;
 	}
 	size_t from = (size_t)(file->position - head->offset);
 	size_t len = head->got > from ? head->got - from : 0;
 	len = len < size_bytes ? len : size_bytes;
 	memcpy(buffer, head->data + from, len);
 	file->position += len;
+	file->moved_bytes += len;
 	*ret_len = len;
 	bool is_short = head->got < head->wanted, is_used = from + len == head->got;
 	if (is_used && !is_short) {
@@ -217,7 +266,8 @@ static void seek(struct sftp_file *file, uint64_t offset)
 	if (offset == file->position && file->head) {
 		uint64_t more = file->ahead_bytes ? file->ahead_bytes * 2
 						  : sftp_features(file->sftp)->read_bytes;
-		file->ahead_bytes = more < AHEAD_MAX_BYTES ? more : AHEAD_MAX_BYTES;
+		uint64_t most = (sftp_lanes_count(file) + 1) * (uint64_t)AHEAD_MAX_BYTES;
+		file->ahead_bytes = more < most ? more : most;
 		return;
 	}
 	if (offset != file->position) {
@@ -271,6 +321,7 @@ int sftp_file_attr(struct side_file *side_file, struct side_attr *ret, struct wh
 	int r = sftp_wait_attr(&call, &attr);
 	r = r == 0 ? sftp_side_attr(&attr, ret) : r;
 	if (r == 0) {
+		file->opened = file->opened.flags ? file->opened : attr;
 		file->size_bytes = ret->size_bytes;
 	}
 	return file_result(file, r, "look at", why);
@@ -410,15 +461,13 @@ int sftp_file_write(struct side_file *side_file, uint64_t offset, const void *da
 {
 	struct sftp_file *file = file_of(side_file);
 	const size_t block = sftp_features(file->sftp)->write_bytes;
-	const uint64_t split = sftp_file_side(file)->config->copier.split_bytes;
 	for (size_t done = 0; done < size_bytes && !file->failure; done += block) {
 		size_t len = size_bytes - done < block ? size_bytes - done : block;
 		struct span part = span_of((const char *)data + done, len);
-		if (file->written_bytes < split || file->edited ||
-			!sftp_lanes_write(file, offset + done, part)) {
+		if (!is_split(file) || !sftp_lanes_write(file, offset + done, part)) {
 			sftp_file_write_block(file, offset + done, part);
 		}
-		file->written_bytes += len;
+		file->moved_bytes += len;
 	}
 	return file_result(file, file->failure, "write", why);
 }

@@ -18,10 +18,11 @@ struct sftp_file {
 	bool edited;         /* was there before: another file may have its name by now */
 	struct task *task;   /* waits for an answer */
 
-	uint64_t begun_ns, written_bytes; /* of writing */
-	struct lanes *lanes;              /* NULL: it is small, or there are none */
+	uint64_t begun_ns, moved_bytes; /* written, or read */
+	struct lanes *lanes;            /* NULL: it is small, or there are none */
 
-	uint64_t size_bytes; /* as last told */
+	struct sftp_attr opened; /* to be read: what it was then */
+	uint64_t size_bytes;     /* as last told */
 	struct chunk *head, **tail;
 	uint64_t position; /* of the next byte to copy; asked for up to `asked` */
 	uint64_t asked;
@@ -43,6 +44,11 @@ void sftp_file_write_block(struct sftp_file *file, uint64_t offset, struct span 
 
 /* Whether a lane has taken the block (of at most the server's size); else the caller sends it. */
 bool sftp_lanes_write(struct sftp_file *file, uint64_t offset, struct span data);
+/* By which session, and as which of its open files, to ask for the next block. */
+void sftp_lanes_read(
+	struct sftp_file *file, struct sftp **ret, const struct sftp_handle **ret_handle);
+/* How many there are beside the session in which it was opened. */
+size_t sftp_lanes_count(const struct sftp_file *file);
 /* Waits for what is under way, sends again what a broken lane has lost, closes the lanes' handles
  * and waits for that, too. */
 void sftp_lanes_end(struct sftp_file *file);

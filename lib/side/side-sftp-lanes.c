@@ -8,6 +8,8 @@
  *   side_write() -> the emptiest of  session 0, where the file was made    FSETSTAT, CLOSE, RENAME
  *                                    lane 1, its own OPEN of the name      WRITE only
  *                                    lane 2, …
+ *   side_read()  <- the same of a file that was opened, with READ; a lane's file has to look as
+ *                   session 0's did when it was opened
  *
  * How many is measured: while all of them together move what their windows allow, four times as
  * many are tried; where something else is the limit (CPU, link, disk), none is added.  All of them
@@ -15,8 +17,8 @@
  * and closed after a minute without one.
  *
  * A block sent by a lane is kept until its answer is there; when the lane breaks, its blocks, and
- * no others, are sent once more by session 0.  Only when all are good, and the lanes' handles are
- * closed, does the file get its size, mode and times.
+ * no others, are sent once more by session 0, or asked for there.  Only when all are good, and the
+ * lanes' handles are closed, does a file that was written get its size, mode and times.
  */
 #include "side/side-sftp-file.h"
 
@@ -69,6 +71,7 @@ struct piece {
 
 struct lanes {
 	struct strand *strands;
+	uint32_t flags; /* of their OPEN */
 	size_t count, attaching, room;
 	bool ending;
 	struct piece *lost;
@@ -186,7 +189,22 @@ static void lane_leave(struct lane *lane)
 	lane->idle_since_ns = clock_now();
 }
 
-/* The name is there: it was made in session 0, and its answer has come. */
+/* Of a file that is read: somebody may have put another one in its place. */
+static bool is_the_same(const struct sftp_file *file, struct strand *strand)
+{
+	const struct sftp_attr *was = &file->opened;
+	struct sftp_attr now;
+	CLEANUP(sftp_call_finish) struct sftp_call call = SFTP_CALL;
+	if (file->lanes->flags != SFTP_OPEN_READ) {
+		return true; /* its name is ours alone */
+	}
+	sftp_start(strand->sftp, &call, SFTP_FSTAT, "s", sftp_handle_span(&strand->handle));
+	return sftp_wait_attr(&call, &now) == 0 && now.flags == was->flags &&
+	       now.size_bytes == was->size_bytes && now.mtime == was->mtime &&
+	       now.mode == was->mode && now.uid == was->uid && now.gid == was->gid;
+}
+
+/* The name is there: session 0 has made it, or opened it, and its answer has come. */
 static void lane_open(struct joining *joining)
 {
 	const struct sftp_attr none = {0};
@@ -194,10 +212,10 @@ static void lane_open(struct joining *joining)
 	struct lanes *lanes = file->lanes;
 	struct strand strand = {.lane = joining->lane, .sftp = sftp_ref(joining->lane->sftp)};
 	if (sftp_open_handle(strand.sftp, &strand.handle, SFTP_OPEN, buf_span(&file->path),
-		    SFTP_OPEN_WRITE, &none) != 0) {
+		    lanes->flags, &none) != 0) {
 		sftp_unref(strand.sftp);
 		joining->lane->not_before_ns = clock_now() + AGAIN_NS;
-	} else if (lanes->ending) {
+	} else if (!is_the_same(file, &strand) || lanes->ending) {
 		sftp_close_handle(strand.sftp, &strand.handle, NULL);
 		sftp_unref(strand.sftp);
 	} else {
@@ -266,7 +284,7 @@ static void join_more(struct sftp_file *file, struct lane_pool *pool, size_t mor
 
 /* --- how many ----------------------------------------------------------------------------- */
 
-static struct lanes *lanes_create(struct sftp_file *file, struct lane_pool *pool)
+static struct lanes *lanes_create(struct sftp_file *file, struct lane_pool *pool, uint32_t flags)
 {
 	size_t room = sftp_file_side(file)->config->copier.window_bytes / WINDOW_BYTES;
 	room = room > pool->count ? pool->count : room;
@@ -276,6 +294,7 @@ static struct lanes *lanes_create(struct sftp_file *file, struct lane_pool *pool
 	}
 	if (lanes) {
 		lanes->room = room;
+		lanes->flags = flags;
 		lanes->looked_ns = file->begun_ns;
 	}
 	return lanes;
@@ -286,8 +305,9 @@ static bool is_window_bound(const struct sftp_file *file, uint64_t now)
 {
 	const struct lanes *lanes = file->lanes;
 	uint64_t took_ns = now - lanes->looked_ns;
-	uint64_t moved = file->written_bytes - lanes->looked_bytes;
-	uint64_t waiting = lanes->looked_bytes ? 0 : sftp_content_used(file->sftp);
+	uint64_t moved = file->moved_bytes - lanes->looked_bytes;
+	bool writes = lanes->flags == SFTP_OPEN_WRITE;
+	uint64_t waiting = writes && !lanes->looked_bytes ? sftp_content_used(file->sftp) : 0;
 	uint64_t could =
 		took_ns * WINDOW_BYTES / (sftp_round_trip_ns(file->sftp) + 1) * (lanes->count + 1);
 	return could && moved > waiting && moved - waiting >= could / 2;
@@ -304,7 +324,7 @@ static void look(struct sftp_file *file, struct lane_pool *pool)
 		join_more(file, pool, (lanes->count + 1) * 3, false);
 	}
 	lanes->looked_ns = now;
-	lanes->looked_bytes = file->written_bytes;
+	lanes->looked_bytes = file->moved_bytes;
 	lanes->look_again_ns = now + (pause > LOOK_MIN_NS ? pause : LOOK_MIN_NS);
 }
 
@@ -388,24 +408,48 @@ static struct strand *emptiest(struct sftp_file *file)
 	return best;
 }
 
-bool sftp_lanes_write(struct sftp_file *file, uint64_t offset, struct span data)
+/* Gets more of them where that helps.  false: this file has none. */
+static bool use_lanes(struct sftp_file *file, uint32_t flags)
 {
 	struct lane_pool *pool = pool_of(sftp_file_side(file));
 	if (!pool) {
 		return false;
 	}
 	if (!file->lanes) {
-		if (!(file->lanes = lanes_create(file, pool))) {
+		if (!(file->lanes = lanes_create(file, pool, flags))) {
 			return false;
 		}
 		join_more(file, pool, pool->count, true);
 	}
 	look(file, pool);
+	return true;
+}
+
+bool sftp_lanes_write(struct sftp_file *file, uint64_t offset, struct span data)
+{
+	if (!use_lanes(file, SFTP_OPEN_WRITE)) {
+		return false;
+	}
 	send_lost(file);
 	struct strand *strand = emptiest(file);
 	/* a copy: while it waits for room, others may join and end */
 	struct strand chosen = strand ? *strand : (struct strand){0};
 	return strand && strand_write(file, &chosen, offset, data);
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+void sftp_lanes_read(
+	struct sftp_file *file, struct sftp **ret, const struct sftp_handle **ret_handle)
+{
+	struct strand *strand = use_lanes(file, SFTP_OPEN_READ) ? emptiest(file) : NULL;
+	*ret = strand ? strand->sftp : file->sftp;
+	*ret_handle = strand ? &strand->handle : &file->handle;
+}
+
+size_t sftp_lanes_count(const struct sftp_file *file)
+{
+	return file->lanes ? file->lanes->count : 0;
 }
 
 /* --- the end ------------------------------------------------------------------------------ */

@@ -12,9 +12,12 @@ SIZE = 96 * MIB
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["libssh2", "ssh"])
+KINDS = {"libssh2": {}, "ssh": {"transport": "ssh"}, "pull": {"source": "sftp", "target": "local"}}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS.keys())
 def far(request):
-    with World(transport=request.param, copiers=1, round_trip_ms=40,
+    with World(**request.param, copiers=1, round_trip_ms=40,
                config={"delay": 0, "copier": {"split_size": "1MiB"}}) as world:
         yield world
 
@@ -54,7 +57,7 @@ def test_several_connections(far):
 
 
 def test_one_of_them_breaks(far):
-    """What it had under way is sent again by the first one, and nothing is begun anew."""
+    """What it had under way is sent, or asked for, again by the first one; nothing is begun anew."""
     broken = []
 
     def is_under_way():
