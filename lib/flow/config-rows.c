@@ -105,6 +105,12 @@ const struct config_row config_rows[] = {
 	{"copier", "ssh_command", CONFIG_TEXT, AT(copier.ssh_command), .fallback = "ssh",
 		.expected = "the name or path of a program",
 		.help = "transport ssh: the program to run, and options of yours (-c CIPHERS)."},
+	{"copier", "keepalive", CONFIG_TIME, AT(copier.keepalive_ns), .fallback = "30s",
+		.min = CLOCK_S, .max = 3600 * CLOCK_S, .step = CLOCK_S,
+		.expected = "a time from 1s to 1h in whole seconds, such as 30s",
+		.help = "How long a server from which an answer is due may be silent before its "
+			"host is asked for a sign of life. Where none comes in three times that, "
+			"the connection is given up and made anew."},
 	{"copier", "in_flight", CONFIG_COUNT, AT(copier.in_flight), .fallback = "128", .min = 1,
 		.max = 4096, .expected = "a number from 1 to 4096",
 		.help = "Orders that one copier carries out at once."},

@@ -76,11 +76,12 @@ struct config {
 		enum transport transport;
 		char *identity; /* key file, or NULL: agent and defaults */
 		char *known_hosts;
-		char *ssh_command;        /* transport ssh: the program, default "ssh" */
-		uint64_t in_flight;       /* orders carried out at once by one copier */
-		uint64_t window_bytes;    /* content in flight of one copier */
-		uint64_t connections;     /* of one copier, for large files */
-		uint64_t split_bytes;     /* what a file has beyond goes over several of them */
+		char *ssh_command;     /* transport ssh: the program, default "ssh" */
+		uint64_t keepalive_ns; /* a server silent for so long is asked whether it lives */
+		uint64_t in_flight;    /* orders carried out at once by one copier */
+		uint64_t window_bytes; /* content in flight of one copier */
+		uint64_t connections;  /* of one copier, for large files */
+		uint64_t split_bytes;  /* what a file has beyond goes over several of them */
 		uint64_t bandwidth_bytes; /* in a second, all trees together; 0: no limit */
 		uint64_t delta_bytes; /* from this size on only changed blocks are sent; 0: never */
 		uint64_t delta_room_bytes; /* for records of what the targets have */

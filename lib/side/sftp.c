@@ -161,6 +161,12 @@ static int gate_enter(struct sftp *sftp, struct gate *gate, uint32_t weight)
 
 /* --- slots -------------------------------------------------------------------------------- */
 
+static uint64_t stall_look_ns(const struct sftp *sftp)
+{
+	uint64_t ask_ns = sftp->stream->ops->ask ? sftp->stream->ask_ns : 0;
+	return ask_ns ? ask_ns : STALL_LOOK_NS;
+}
+
 static uint32_t slot_take(struct sftp *sftp, uint32_t weight, sftp_reply_fn fn, void *arg)
 {
 	uint16_t number = sftp->free_slot;
@@ -172,7 +178,7 @@ static uint32_t slot_take(struct sftp *sftp, uint32_t weight, sftp_reply_fn fn, 
 	slot->uses++;
 	if (sftp->pending++ == 0) {
 		sftp->heard_ns = clock_now();
-		(void)loop_timer_set(&sftp->stall, sftp->heard_ns + STALL_LOOK_NS);
+		(void)loop_timer_set(&sftp->stall, sftp->heard_ns + stall_look_ns(sftp));
 	}
 	return (uint32_t)slot->uses << 16 | number;
 }
@@ -293,18 +299,23 @@ const struct sftp_features *sftp_features(const struct sftp *sftp)
 	return &sftp->features;
 }
 
+/* A host that is away is another matter than a server that takes its time. */
 static void on_stall(void *arg)
 {
 	struct sftp *sftp = arg;
+	struct ssh_stream *stream = sftp->stream;
+	struct why why = {"the server has not answered for ten minutes"};
 	uint64_t now = clock_now();
 	if (sftp->pending == 0) {
 		return;
 	}
-	if (now - sftp->heard_ns > STALL_NS) {
-		sftp_end(sftp, -ETIMEDOUT, "the server has not answered for ten minutes");
+	int r = now - sftp->heard_ns > STALL_NS ? -ETIMEDOUT : 0;
+	r = r == 0 && stream->ops->ask && stream->ask_ns ? stream->ops->ask(stream, &why) : r;
+	if (r < 0) {
+		sftp_end(sftp, r, why.text);
 		return;
 	}
-	(void)loop_timer_set(&sftp->stall, now + STALL_LOOK_NS);
+	(void)loop_timer_set(&sftp->stall, now + stall_look_ns(sftp));
 }
 
 /* --- what comes in ------------------------------------------------------------------------ */

@@ -14,6 +14,11 @@
  * Writing drains the socket into libssh2's own queue, without a further event for us: the user
  * reads again after it wrote.
  *
+ * TCP's own keepalive sees hosts that are gone, but not what stands between us and them and has
+ * lost the rest of the way (a relay, a jump host).  So a server that is silent while an answer is
+ * due is asked by SSH (keepalive@libssh2.org, which sshd answers whatever its SFTP server is busy
+ * with).
+ *
  * A connection that has moved 48 GiB is old: at 64 GiB the server renews the keys, which libssh2
  * does badly in the middle of a transfer.
  */
@@ -24,6 +29,7 @@
 #include <libssh2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +45,7 @@
 #define OPEN_NS         (30 * CLOCK_S)
 #define AGE_LIMIT_BYTES (UINT64_C(48) << 30)
 #define WINDOW_BYTES    (4U * 1024 * 1024)
+#define ASK_TIMES       3 /* so long after it was asked it is given up */
 
 enum owner { NOBODY, READER, WRITER };
 
@@ -51,6 +58,8 @@ struct ssh_link {
 	LIBSSH2_CHANNEL *channel;
 	enum owner owner;
 	size_t write_len; /* of the write that owns the session */
+	uint64_t heard_ns;
+	uint64_t asked_ns; /* not answered yet; 0: nothing was asked */
 
 	struct task *task; /* while it opens */
 	uint64_t deadline_ns;
@@ -130,11 +139,43 @@ static void on_socket(void *arg, uint32_t epoll_events)
 {
 	struct ssh_link *link = arg;
 	link->socket_spoke = true;
+	if (epoll_events & EPOLLIN) {
+		link->heard_ns = clock_now();
+		link->asked_ns = 0;
+	}
 	if (link->task) {
 		task_wake(link->task);
 	} else if (link->stream.event) {
 		link->stream.event(link->stream.arg); /* may close us: nothing after it */
 	}
+}
+
+/* The question must get out in one piece: what is half sent would own the session. */
+static bool can_send(const struct ssh_link *link)
+{
+	struct pollfd socket = {.fd = link->fd, .events = POLLOUT};
+	return link->owner == NOBODY && !is_half_sent(link) && poll(&socket, 1, 0) == 1 &&
+	       socket.revents == POLLOUT;
+}
+
+/* A socket that takes no more and says nothing has been asked as well. */
+static int link_ask(struct ssh_stream *stream, struct why *why)
+{
+	struct ssh_link *link = link_of(stream);
+	uint64_t now = clock_now();
+	int seconds = 0;
+	char silent[32];
+	if (link->asked_ns && now - link->asked_ns >= ASK_TIMES * stream->ask_ns) {
+		return why_error(why, -ETIMEDOUT, "the server's host has been silent for %s",
+			clock_text(now - link->heard_ns, silent, sizeof(silent)));
+	}
+	if (!link->asked_ns && now - link->heard_ns >= stream->ask_ns) {
+		link->asked_ns = now;
+		if (can_send(link)) {
+			(void)libssh2_keepalive_send(link->session, &seconds);
+		}
+	}
+	return 0;
 }
 
 /* The goodbye is tried once; then the socket is shut, so that nothing below can wait. */
@@ -157,7 +198,7 @@ static void link_close(struct ssh_stream *stream)
 }
 
 static const struct ssh_stream_ops link_ops = {
-	.read = link_read, .write = link_write, .close = link_close};
+	.read = link_read, .write = link_write, .ask = link_ask, .close = link_close};
 
 /* --- opening ------------------------------------------------------------------------------ */
 
@@ -351,6 +392,7 @@ int ssh_stream_open_libssh2(struct loop *loop, const struct location *location,
 	initialised = true;
 	link->stream.ops = &link_ops;
 	link->stream.age_limit_bytes = AGE_LIMIT_BYTES;
+	link->stream.ask_ns = config->copier.keepalive_ns;
 	link->loop = loop;
 	link->fd = -1;
 	link->task = task_self();
@@ -361,6 +403,8 @@ int ssh_stream_open_libssh2(struct loop *loop, const struct location *location,
 		link_close(&link->stream);
 		return r;
 	}
+	libssh2_keepalive_config(link->session, 1, 1); /* when to ask is decided in link_ask() */
+	link->heard_ns = clock_now();
 	update_interest(link);
 	*ret = &link->stream;
 	return 0;

@@ -26,6 +26,7 @@
 
 #include "core/buf.h"
 #include "core/cleanup.h"
+#include "core/clock.h"
 #include "core/log.h"
 
 #define ARGUMENTS_MAX 48
@@ -229,12 +230,13 @@ static int make_arguments(
 	const struct location *location, const struct config *config, struct buf *list, char **ret)
 {
 	static const char *const fixed[] = {"-oBatchMode=yes", "-oStrictHostKeyChecking=yes",
-		"-oCiphers=^aes128-gcm@openssh.com", "-oServerAliveInterval=30",
-		"-oServerAliveCountMax=4", "-oConnectTimeout=20", "-oForwardX11=no",
-		"-oForwardAgent=no", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes",
-		"-oRemoteCommand=none", "-oRequestTTY=no", "-oLogLevel=ERROR"};
+		"-oCiphers=^aes128-gcm@openssh.com", "-oServerAliveCountMax=4",
+		"-oConnectTimeout=20", "-oForwardX11=no", "-oForwardAgent=no",
+		"-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-oRemoteCommand=none",
+		"-oRequestTTY=no", "-oLogLevel=ERROR"};
 	const char *command = config->copier.ssh_command ? config->copier.ssh_command : "ssh";
-	char port[16];
+	char port[16], alive[16];
+	const uint64_t keepalive_ns = config->copier.keepalive_ns;
 	size_t count = 0;
 	for (const char *at = command; *at; at += strspn(at, " ")) {
 		size_t len = strcspn(at, " ");
@@ -244,6 +246,9 @@ static int make_arguments(
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
 		add_argument(list, &count, fixed[i], SPAN(""));
 	}
+	(void)snprintf(alive, sizeof(alive), "%llu",
+		(unsigned long long)(keepalive_ns ? keepalive_ns / CLOCK_S : 30));
+	add_argument(list, &count, "-oServerAliveInterval=", span_str(alive));
 	if (config->copier.known_hosts) {
 		add_argument(list, &count,
 			"-oUserKnownHostsFile=", span_str(config->copier.known_hosts));

@@ -27,6 +27,12 @@ struct ssh_stream_ops {
 	/* Bytes taken (more than 0), -EAGAIN, or the reason why the stream is over. */
 	ssize_t (*write)(
 		struct ssh_stream *stream, const void *data, size_t size_bytes, struct why *why);
+	/*
+	 * To be called each ask_ns while an answer is due: asks the other end for a sign of life when
+	 * it has been silent for so long.  0, or -ETIMEDOUT: it has not answered for long.  NULL: the
+	 * stream ends by itself then.
+	 */
+	int (*ask)(struct ssh_stream *stream, struct why *why);
 	/* Ends it at once, whatever its state, and frees it.  Allowed inside `event`. */
 	void (*close)(struct ssh_stream *stream);
 };
@@ -37,6 +43,7 @@ struct ssh_stream {
 	loop_fn event; /* set by the user, before it gives the loop a turn */
 	void *arg;
 	uint64_t age_limit_bytes; /* moved in one direction: open a new one soon; 0: none */
+	uint64_t ask_ns;          /* see `ask`; 0: never */
 };
 
 /* Through libssh2.  -EKEYREJECTED, -EACCES, -ECONNREFUSED, … with words that say what to do. */

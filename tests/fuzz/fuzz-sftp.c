@@ -117,7 +117,8 @@ static void server_close(struct ssh_stream *stream)
 	server.is_open = false;
 }
 
-static const struct ssh_stream_ops ops = {server_read, server_write, server_close};
+static const struct ssh_stream_ops ops = {
+	.read = server_read, .write = server_write, .close = server_close};
 
 /* In place of the library's: these carry no bytes anywhere. */
 int ssh_stream_open_ssh(struct loop *loop, const struct location *location,
