@@ -8,6 +8,7 @@ import threading
 import time
 
 BLOCK = 16384
+ESTABLISHED = 1  # of TCP_INFO's states
 
 
 class Connection(threading.Thread):
@@ -78,6 +79,8 @@ class Relay:
         self.far_port = port
         self._dice = random.Random(seed)
         self._connections = []
+        self._lock = threading.Lock()
+        self._held = None  # not held
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -89,9 +92,32 @@ class Relay:
             except OSError:
                 return
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            it = Connection(near, self.far_port, random.Random(self._dice.random()))
-            self._connections = [old for old in self._connections if old.is_alive()] + [it]
-            it.start()
+            with self._lock:
+                if self._held is not None:
+                    self._held.append(near)
+                    continue
+            self._carry_on(near)
+
+    def _carry_on(self, near):
+        it = Connection(near, self.far_port, random.Random(self._dice.random()))
+        self._connections = [old for old in self._connections if old.is_alive()] + [it]
+        it.start()
+
+    def hold(self):
+        """New connections lead nowhere and get no answer, until release()."""
+        self._held = []
+
+    def held(self):
+        """How many of these there are that nobody has given up."""
+        with self._lock:
+            return sum(near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
+                       for near in self._held)
+
+    def release(self):
+        with self._lock:
+            held, self._held = self._held, None
+        for near in held:
+            self._carry_on(near)
 
     def cut(self):
         """Ends each connection in the middle of what passes next, a packet as a rule."""
