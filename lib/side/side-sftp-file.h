@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file that is open over SFTP: side-sftp-file.c, and side-sftp-lanes.c for large ones. */
+/* A file that is open over SFTP: side-sftp-file.c and side-sftp-read.c; large ones have lanes. */
 #pragma once
 
 #include "side/side-sftp.h"
@@ -34,13 +34,29 @@ static inline struct sftp_side *sftp_file_side(const struct sftp_file *file)
 	return sftp_side_of(file->file.side);
 }
 
+static inline struct sftp_file *sftp_file_of(struct side_file *file)
+{
+	return (struct sftp_file *)file;
+}
+
+/* Whether what comes next may go over several sessions. */
+static inline bool sftp_file_is_split(const struct sftp_file *file)
+{
+	return !file->edited &&
+	       file->moved_bytes >= sftp_file_side(file)->config->copier.split_bytes;
+}
+
 void sftp_file_unref(struct sftp_file *file);
+/* As visit_result(). */
+int sftp_file_result(struct sftp_file *file, int outcome, const char *what, struct why *why);
+/* What was asked for and not read yet. */
+void sftp_file_forget_ahead(struct sftp_file *file);
 /* What an answer to a WRITE says: 0, a positive status, or -errno. */
 int sftp_file_write_outcome(const struct sftp_reply *reply);
 /* Sends one WRITE by the session in which the file was made.  A failure sticks to the file. */
 void sftp_file_write_block(struct sftp_file *file, uint64_t offset, struct span data);
 
-/* --- side-sftp-lanes.c -------------------------------------------------------------------- */
+/* --- side-sftp-strands.c, and the last one of side-sftp-lanes.c ----------------------------- */
 
 /* Whether a lane has taken the block (of at most the server's size); else the caller sends it. */
 bool sftp_lanes_write(struct sftp_file *file, uint64_t offset, struct span data);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What the two halves of the SFTP side share: side-sftp.c has connection, looking and names,
- * side-sftp-file.c the content of files.
- */
+/* What the files of the SFTP side share; side-sftp.c has a map of them. */
 #pragma once
 
 #include "core/buf.h"
@@ -46,12 +43,16 @@ struct visit {
 };
 #define VISIT_NONE ((struct visit){0})
 int visit_begin(struct side *side, struct span rel, struct visit *ret, struct why *why);
+int visit_begin_two(struct side *side, struct span first, struct span second, struct visit *ret,
+	struct why *why);
 void visit_finish(struct visit *visit);
 
 /* One request whose answer is a STATUS. */
 int visit_status(struct visit *visit, enum sftp_type type, struct span path);
 /* LSTAT; positive SFTP status or -errno as in sftp.h. */
 int visit_lstat(struct visit *visit, struct span path, struct sftp_attr *ret);
+/* The entries of the directory, sorted; the same. */
+int visit_list(struct visit *visit, struct side_list *ret);
 
 /*
  * Turns the outcome of a request about path into 0 or -errno with words.  What SFTP only calls
@@ -63,6 +64,26 @@ int visit_result(
 /* Of the server's attributes; -EPROTO where it does not tell the type. */
 int sftp_side_attr(const struct sftp_attr *attr, struct side_attr *ret);
 struct sftp_attr sftp_mode_and_time(const struct side_attr *attr, unsigned what);
+
+/* --- the calls of side.h, for the table in side-sftp.c ------------------------------------- */
+
+int side_sftp_connect(struct side *side, struct why *why);
+int side_sftp_lstat(struct side *side, struct span rel, struct side_attr *ret, struct why *why);
+int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why);
+int side_sftp_check_entry(struct side *side, struct span rel, struct side_attr *ret,
+	size_t *ret_bad_len, struct why *why);
+int side_sftp_list(struct side *side, struct span rel, struct side_list *ret, struct why *why);
+int side_sftp_set(struct side *side, struct span rel, const struct side_attr *attr, unsigned what,
+	struct why *why);
+int side_sftp_mkdir(struct side *side, struct span rel, uint32_t mode, struct why *why);
+int side_sftp_rmdir(struct side *side, struct span rel, struct why *why);
+int side_sftp_unlink(struct side *side, struct span rel, struct why *why);
+int side_sftp_rename(struct side *side, struct span from, struct span to, struct why *why);
+int side_sftp_rename_new(struct side *side, struct span from, struct span to, struct why *why);
+int side_sftp_link(struct side *side, struct span from, struct span to, struct why *why);
+int side_sftp_symlink(struct side *side, struct span text, struct span rel, struct why *why);
+int side_sftp_readlink(
+	struct side *side, struct span rel, char **ret, size_t *ret_len, struct why *why);
 
 int sftp_file_open(struct side *side, struct span rel, struct side_file **ret,
 	struct side_attr *ret_attr, struct why *why);
