@@ -103,6 +103,8 @@ static void begin(struct checkpoint *c, uint64_t now_ns)
 	c->position = journal_cursor(c->journal);
 	c->missing = translate_missing(c->translate);
 	c->next_ns = now_ns + CHECKPOINT_NS;
+	outbox_seal(c->outbox);
+	counts_at(c->counts, c->position, outbox_counts(c->outbox).repeats, c->kept);
 	buf_clear(&c->bytes);
 	intents_save(c->intents, &c->bytes);
 	unseen_save(c->unseen, &c->bytes);
@@ -126,6 +128,7 @@ static int end(struct checkpoint *c, struct why *why)
 	}
 	int r = save(c, buf_span(&c->bytes), why);
 	if (r == 0) {
+		journal_keep(c->journal, c->position, c->kept);
 		journal_release(c->journal, c->position);
 	}
 	c->open = r < 0; /* the file is tried again */
@@ -222,5 +225,6 @@ bool checkpoint_owes(const struct checkpoint *c)
 {
 	struct journal_facts facts;
 	journal_facts(c->journal, &facts);
-	return c->rescan || c->ordered || facts.dropped_since_ns || facts.torn != c->torn;
+	return c->rescan || c->ordered || facts.dropped_since_ns || facts.torn != c->torn ||
+	       translate_counts(c->translate)->unnamed != c->unnamed;
 }

@@ -18,17 +18,19 @@
 #include <stdint.h>
 
 #include "core/journal.h"
+#include "poster/counts.h"
 #include "poster/intents.h"
 #include "poster/outbox.h"
 #include "poster/state.h"
 #include "poster/translate.h"
 
 struct checkpoint {
-	struct journal *journal; /* these seven are the caller's */
+	struct journal *journal; /* these eight are the caller's */
 	struct intents *intents;
 	struct translate *translate;
 	struct outbox *outbox;
 	struct unseen *unseen;
+	const struct counts *counts;
 	int (*before_rescan)(void *arg); /* what a loss asks for beside; 0 or -errno */
 	void *arg;
 	char *file;
@@ -37,6 +39,7 @@ struct checkpoint {
 	/* the one on its way */
 	bool open, settled;
 	uint64_t position, mark, missing;
+	uint64_t kept[JOURNAL_KEPT];
 	struct buf bytes;
 	uint64_t next_ns;
 	/* the debt */
@@ -51,7 +54,7 @@ struct checkpoint {
 
 /*
  * Reads the state file into the empty table of intents.  A damaged file is a debt.  After this the
- * caller sets the other five.  Returns 0 or -errno with words.
+ * caller sets the other six.  Returns 0 or -errno with words.
  */
 int checkpoint_open(struct checkpoint *checkpoint, struct journal *journal, struct intents *intents,
 	const char *file, struct why *why);

@@ -18,6 +18,7 @@
  *                ├─ outbox.c      changes on their way; confirms          ──▶ broker
  *                ├─ barrier.c     flushes, answered by markers            ◀─▶ broker
  *                └─ checkpoint.c  how far the journal is done with, and what is owed
+ *                     ├─ counts.c     what became of its records
  *                     └─ state.c      the file that survives us
  *
  * Started by the supervisor, or by a job's shim (summoned.c).

@@ -168,6 +168,11 @@ int outbox_send(struct outbox *outbox)
 	return 0;
 }
 
+void outbox_seal(struct outbox *outbox)
+{
+	map_finish(&outbox->batch);
+}
+
 uint64_t outbox_mark(const struct outbox *outbox)
 {
 	return outbox->added;

@@ -33,6 +33,8 @@ int outbox_add(struct outbox *outbox, struct change *change);
 /* Returns 0 (all sent), BROKER_FULL, or -errno. */
 int outbox_send(struct outbox *outbox);
 
+/* What comes makes nothing of what was added before this needless: that is counted for good. */
+void outbox_seal(struct outbox *outbox);
 uint64_t outbox_mark(const struct outbox *outbox);
 bool outbox_done(const struct outbox *outbox, uint64_t mark);
 

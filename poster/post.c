@@ -28,6 +28,7 @@
 #include "flow/topology.h"
 #include "poster/barrier.h"
 #include "poster/checkpoint.h"
+#include "poster/counts.h"
 #include "poster/holders.h"
 #include "poster/intents.h"
 #include "poster/names.h"
@@ -66,8 +67,9 @@ struct post {
 	struct dead *first_dead, *last_dead;
 	struct loop_timer timer;
 	uint64_t pause_ns, worked_ns, chores_ns, devices_ns, file_ns;
-	uint64_t captured, read_bytes;
-	uint64_t source, number; /* of ids of notes */
+	struct counts counts;
+	uint64_t read, read_bytes; /* by this process */
+	uint64_t source, number;   /* of ids of notes */
 	uint64_t devices[NAMES_DEVICES_MAX];
 	size_t device_count;
 	bool devices_set;
@@ -87,6 +89,7 @@ struct post {
 static int emit(void *arg, struct change *change)
 {
 	struct post *post = arg;
+	post->counts.values[COUNT_MADE]++;
 	return outbox_add(post->outbox, change);
 }
 
@@ -161,12 +164,21 @@ static bool is_intent(const struct record *record)
 									       sweep forgets it */
 }
 
+static struct counts_moment moment(const struct post *post)
+{
+	const struct translate_counts *counts = translate_counts(post->translate);
+	return (struct counts_moment){
+		post->counts.values[COUNT_MADE], counts->outside, counts->unnamed};
+}
+
 static int take_record(struct post *post, const struct record *record)
 {
-	post->captured++;
+	struct counts_moment before = moment(post);
+	post->read++;
 	post->checkpoint.read_ns = record->time_ns;
 	post->read_bytes += record->end - record->position;
 	int r = translate_record(post->translate, record, clock_now());
+	counts_record(&post->counts, record, before, moment(post));
 	if (r == 0 && is_intent(record)) {
 		r = watch_add(post->watch, record->pid, record->time_ns);
 	}
@@ -192,16 +204,28 @@ static int before_rescan(void *arg)
 	return holders_each(adopt, arg);
 }
 
+/* What was read of the old ring is not read again. */
+static void keep_counts(struct post *post)
+{
+	uint64_t values[JOURNAL_KEPT];
+	counts_at(&post->counts, UINT64_MAX - 1, outbox_counts(post->outbox).repeats, values);
+	journal_keep(post->journal, journal_cursor(post->journal), values);
+}
+
 /* The ring is damaged: begin with a new one; what was lost becomes a rescan. */
 static int renew(struct post *post, struct why *why)
 {
 	struct journal_facts facts;
 	log_error("%s; a new journal takes its place", why->text);
+	journal_facts(post->journal, &facts);
+	uint64_t torn = facts.torn;
 	int r = journal_renew(post->journal, why);
 	if (r < 0) {
 		return r;
 	}
 	journal_facts(post->journal, &facts);
+	counts_renewed(&post->counts, torn);
+	keep_counts(post);
 	translate_set_generation(post->translate, facts.generation);
 	checkpoint_renewed(&post->checkpoint);
 	barriers_renewed(&post->barriers);
@@ -529,6 +553,8 @@ static int open_translate(struct post *post)
 	post->checkpoint.before_rescan = before_rescan;
 	post->checkpoint.arg = post;
 	post->checkpoint.unseen = post->unseen;
+	post->checkpoint.counts = &post->counts;
+	counts_open(&post->counts, post->journal);
 	return r < 0 ? r : refresh_devices(post);
 }
 
@@ -629,15 +655,15 @@ void post_beat(const struct post *post, struct note *note)
 	const struct translate_counts *counts = translate_counts(post->translate);
 	journal_facts(post->journal, &facts);
 	uint64_t unread_bytes = facts.head - journal_cursor(post->journal);
-	uint64_t record_bytes = post->captured ? post->read_bytes / post->captured : 0;
+	uint64_t record_bytes = post->read ? post->read_bytes / post->read : 0;
 	record_bytes = record_bytes ? record_bytes : RECORD_BYTES;
 	note->backlog = out.waiting + unseen_waiting(post->unseen) +
 			(unread_bytes + record_bytes - 1) / record_bytes;
 	note->dirty = translate_open_count(post->translate);
-	note->captured = post->captured;
 	note->published = out.published;
 	note->dropped = out.repeats + counts->outside;
-	note->lost = facts.dropped + facts.torn + counts->unnamed;
+	note->lost = facts.dropped + facts.torn;
+	counts_tell(&post->counts, out.repeats, note);
 	/* What a stopping poster leaves is done by the next one: until then a flush must not be
 	 * early. */
 	note->rescan = checkpoint_owes(&post->checkpoint) ||

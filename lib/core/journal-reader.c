@@ -357,6 +357,30 @@ void journal_release(struct journal *journal, uint64_t position)
 	STORE(ring->tail, position);
 }
 
+/* The older of the two is written, and counts from the last store on. */
+void journal_keep(struct journal *journal, uint64_t position, const uint64_t values[JOURNAL_KEPT])
+{
+	uint64_t other = !(LOAD(journal->ring->kept_newest) & 1);
+	struct ring_kept *kept = &journal->ring->kept[other];
+	STORE(kept->position, UINT64_MAX);
+	for (unsigned i = 0; i < JOURNAL_KEPT; i++) {
+		STORE(kept->values[i], values[i]);
+	}
+	STORE(kept->position, position);
+	STORE(journal->ring->kept_newest, other);
+}
+
+void journal_kept(const struct journal *journal, uint64_t ret_values[JOURNAL_KEPT])
+{
+	const struct journal_ring *ring = journal->ring;
+	uint64_t tail = LOAD(ring->tail), newest = LOAD(ring->kept_newest) & 1;
+	bool fits = LOAD(ring->kept[newest].position) == tail;
+	const struct ring_kept *kept = &ring->kept[fits ? newest : !newest];
+	for (unsigned i = 0; i < JOURNAL_KEPT; i++) {
+		ret_values[i] = LOAD(kept->values[i]);
+	}
+}
+
 uint64_t journal_head(const struct journal *journal)
 {
 	uint64_t head = LOAD(journal->ring->head);

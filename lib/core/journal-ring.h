@@ -69,6 +69,12 @@ struct journal_ring {
 	CACHE_LINE uint64_t device_count;
 	uint64_t devices[RING_DEVICES_MAX];
 	CACHE_LINE uint64_t verdicts[RING_VERDICTS]; /* key, and the verdict in its low bits; 0 */
+	/* the reader's own: what it wants to know again, and the position at which that held */
+	CACHE_LINE struct ring_kept {
+		uint64_t position;
+		uint64_t values[JOURNAL_KEPT];
+	} kept[2];
+	uint64_t kept_newest; /* which of the two was written last */
 };
 
 _Static_assert(sizeof(struct journal_ring) <= RING_HEADER, "the header has one page");

@@ -258,6 +258,14 @@ int journal_renew(struct journal *journal, struct why *why);
 /* Everything before position may be overwritten.  Survives the reader's death. */
 void journal_release(struct journal *journal, uint64_t position);
 /*
+ * What the reader wants to know again when it is started anew: values that hold at position, which
+ * is released next.  A reader killed at any instruction gets those of where reading then begins.
+ * All zero in a new ring.
+ */
+#define JOURNAL_KEPT 9
+void journal_keep(struct journal *journal, uint64_t position, const uint64_t values[JOURNAL_KEPT]);
+void journal_kept(const struct journal *journal, uint64_t ret_values[JOURNAL_KEPT]);
+/*
  * Where appending goes on now; what was appended before this call lies before it.  Beyond all
  * positions where the ring is lost: until journal_renew(), nothing can be said to be read.
  */

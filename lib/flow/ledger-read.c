@@ -9,8 +9,15 @@
 static void spread_totals(const int64_t *totals, struct ledger_summary *ret)
 {
 	ret->captured = (uint64_t)totals[TOTAL_CAPTURED];
-	ret->changes = (uint64_t)totals[TOTAL_CHANGES];
-	ret->coalesced = (uint64_t)(totals[TOTAL_REPEATS] + totals[TOTAL_MERGED]);
+	ret->told = (uint64_t)totals[TOTAL_TOLD];
+	ret->noted = (uint64_t)totals[TOTAL_NOTED];
+	ret->outside = (uint64_t)totals[TOTAL_OUTSIDE];
+	ret->unnamed = (uint64_t)totals[TOTAL_UNNAMED];
+	ret->made = (uint64_t)totals[TOTAL_MADE];
+	ret->repeats = (uint64_t)totals[TOTAL_REPEATS];
+	ret->changes = (uint64_t)totals[TOTAL_OPENED];
+	ret->merged = (uint64_t)totals[TOTAL_MERGED];
+	ret->coalesced = ret->repeats + ret->merged;
 	ret->lost = (uint64_t)totals[TOTAL_LOST];
 	ret->unseen = (uint64_t)totals[TOTAL_UNSEEN];
 	ret->found = (uint64_t)totals[TOTAL_FOUND];
@@ -18,6 +25,8 @@ static void spread_totals(const int64_t *totals, struct ledger_summary *ret)
 	for (unsigned i = 0; i < RECEIPT_STATUS_COUNT; i++) {
 		ret->by_status[i] = (uint64_t)totals[TOTAL_STATUS + i];
 		ret->orders += ret->by_status[i];
+		ret->closed[i] = (uint64_t)totals[TOTAL_CLOSED + i];
+		ret->again += ret->by_status[i] - ret->closed[i];
 	}
 	for (unsigned i = 0; i < WORK_COUNT; i++) {
 		*work_field(&ret->work, i) = (uint64_t)totals[TOTAL_WORK + i];
@@ -25,6 +34,16 @@ static void spread_totals(const int64_t *totals, struct ledger_summary *ret)
 	for (unsigned i = 0; i < LEDGER_LAG_BUCKETS; i++) {
 		ret->lag_count[i] = (uint64_t)totals[TOTAL_LAG + i];
 	}
+}
+
+/* Lost records count as looked for when all is done that was open when the rescan was. */
+static int read_mending(
+	struct ledger *ledger, int64_t rescanned, struct ledger_summary *ret, struct why *why)
+{
+	int64_t open = 0;
+	int r = rescanned ? sql_number(ledger, why, &open, SQL_OPEN_BEFORE, "i", rescanned) : 0;
+	ret->mending = open;
+	return r < 0 ? r : 0;
 }
 
 static int read_totals(struct ledger *ledger, struct ledger_summary *ret, struct why *why)
@@ -38,7 +57,7 @@ static int read_totals(struct ledger *ledger, struct ledger_summary *ret, struct
 		}
 	}
 	spread_totals(totals, ret);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : read_mending(ledger, totals[TOTAL_RESCANNED], ret, why);
 }
 
 static int read_open(struct ledger *ledger, struct ledger_summary *ret, struct why *why)
@@ -73,11 +92,20 @@ static int read_minute(struct ledger *ledger, struct ledger_summary *ret, struct
 	return r < 0 ? r : 0;
 }
 
-int ledger_summary(struct ledger *ledger, struct ledger_summary *ret, struct why *why)
+bool ledger_balances(const struct ledger_summary *sum)
+{
+	uint64_t closed = 0;
+	for (unsigned i = 0; i < RECEIPT_STATUS_COUNT; i++) {
+		closed += sum->closed[i];
+	}
+	return sum->captured == sum->told + sum->noted + sum->outside + sum->unnamed &&
+	       sum->changes == sum->merged + closed + sum->open;
+}
+
+static int read_summary(struct ledger *ledger, struct ledger_summary *ret, struct why *why)
 {
 	int64_t failed = 0;
 	sqlite3_stmt *row;
-	*ret = (struct ledger_summary){0};
 	int r = read_totals(ledger, ret, why);
 	r = r < 0 ? r : read_open(ledger, ret, why);
 	r = r < 0 ? r : read_minute(ledger, ret, why);
@@ -89,6 +117,20 @@ int ledger_summary(struct ledger *ledger, struct ledger_summary *ret, struct why
 		sqlite3_reset(row);
 	}
 	return r < 0 ? r : 0;
+}
+
+/* In one transaction, so that the figures are those of one moment. */
+int ledger_summary(struct ledger *ledger, struct ledger_summary *ret, struct why *why)
+{
+	bool alone = sqlite3_get_autocommit(ledger->db);
+	*ret = (struct ledger_summary){0};
+	int r = alone ? sql_run(ledger, why, SQL_BEGIN_READING, "") : 0;
+	r = r < 0 ? r : read_summary(ledger, ret, why);
+	if (alone && !sqlite3_get_autocommit(ledger->db)) {
+		int end = sql_run(ledger, why, SQL_COMMIT, "");
+		r = r < 0 ? r : end;
+	}
+	return r;
 }
 
 int ledger_each_failed(struct ledger *ledger,

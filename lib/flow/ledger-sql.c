@@ -9,13 +9,27 @@
 
 #include "core/cleanup.h"
 
-#define LEDGER_VERSION 2
+#define LEDGER_VERSION 3
 #define LEDGER_BUSY_MS 5000
 
 /* Since version 2. */
 #define UNSEEN                                                                                     \
 	"CREATE TABLE unseen(job BLOB PRIMARY KEY, programs INTEGER, found INTEGER,"               \
 	" at_ns INTEGER) WITHOUT ROWID;"
+
+/* Since version 3: the figures that posters have told last, by their totals. */
+#define COUNTS                                                                                     \
+	"CREATE TABLE counts(series INTEGER, total INTEGER, value INTEGER, at_ns INTEGER,"         \
+	" PRIMARY KEY(series, total)) WITHOUT ROWID;"
+
+/* The sums begin anew, or with what the older totals allow: merged, and what was answered. */
+#define BALANCE                                                                                    \
+	"DELETE FROM totals WHERE total BETWEEN 3 AND 5;"                                          \
+	"INSERT OR REPLACE INTO totals SELECT total + 51, value FROM totals"                       \
+	" WHERE total BETWEEN 10 AND 13;"                                                          \
+	"INSERT OR REPLACE INTO totals SELECT 60, sum(value) + (SELECT count(*) FROM open)"        \
+	" FROM (SELECT value FROM totals WHERE total = 2 OR total BETWEEN 61 AND 64"               \
+	" UNION ALL SELECT 0);"
 
 static const char schema[] =
 	"CREATE TABLE totals(total INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
@@ -43,7 +57,11 @@ static const char schema[] =
 	"CREATE TABLE barriers(source INTEGER, number INTEGER, begun_ns INTEGER, asked_ns INTEGER,"
 	" reply BLOB, job BLOB, rank INTEGER, PRIMARY KEY(source, number)) WITHOUT ROWID;"
 	"CREATE TABLE expected(source INTEGER, number INTEGER, host BLOB, instance INTEGER,"
-	" answered INTEGER, PRIMARY KEY(source, number, host, instance)) WITHOUT ROWID;" UNSEEN;
+	" answered INTEGER, PRIMARY KEY(source, number, host, instance)) WITHOUT ROWID;" UNSEEN
+		COUNTS;
+
+/* What makes the tables of the present version, from those of each one before. */
+static const char *const upgrades[LEDGER_VERSION] = {schema, UNSEEN COUNTS BALANCE, COUNTS BALANCE};
 
 static const char *const texts[SQL_COUNT] = {
 #define SQL(name, text) [SQL_##name] = text,
@@ -262,11 +280,10 @@ static int prepare(struct ledger *ledger, bool writer, struct why *why)
 	if ((r = version_of(ledger, &version, why)) < 0) {
 		return r;
 	}
-	if (version == 0) {
-		r = writer ? make_tables(ledger, schema, why)
-			   : why_error(why, -ENOENT, "there is no ledger yet");
-	} else if (version == 1 && writer) {
-		r = make_tables(ledger, UNSEEN, why);
+	if (version >= 0 && version < LEDGER_VERSION && writer) {
+		r = make_tables(ledger, upgrades[version], why);
+	} else if (version == 0) {
+		r = why_error(why, -ENOENT, "there is no ledger yet");
 	} else if (version != LEDGER_VERSION) {
 		r = why_error(why, -EINVAL, "ledger %s: version %d, expected %d",
 			sqlite3_db_filename(ledger->db, "main"), version, LEDGER_VERSION);

@@ -16,8 +16,7 @@ enum sql {
 /* Counters since the file was made; their numbers are part of the file's format. */
 enum total {
 	TOTAL_TURN, /* of the obligation that came last */
-	TOTAL_CHANGES,
-	TOTAL_MERGED,
+	TOTAL_MERGED = 2,
 	TOTAL_CAPTURED,
 	TOTAL_REPEATS,
 	TOTAL_LOST,
@@ -27,7 +26,16 @@ enum total {
 	TOTAL_STATUS = 10,
 	TOTAL_WORK = 20,
 	TOTAL_LAG = 40,
-	TOTAL_COUNT = TOTAL_LAG + LEDGER_LAG_BUCKETS
+	TOTAL_OPENED = 60, /* obligations; = merged + closed, of each status, + rows of `open` */
+	TOTAL_CLOSED,
+	/* records: captured = told + noted + outside + unnamed */
+	TOTAL_TOLD = 70,
+	TOTAL_NOTED,
+	TOTAL_OUTSIDE,
+	TOTAL_UNNAMED,
+	TOTAL_MADE,           /* changes, by posters */
+	TOTAL_RESCANNED = 80, /* the turn when the last rescan for lost records had been ordered */
+	TOTAL_COUNT
 };
 
 struct ledger {

@@ -117,11 +117,17 @@ static int rank_of(
 	return 0;
 }
 
+static int64_t next_turn(struct ledger *ledger)
+{
+	total_add(ledger, TOTAL_TURN, 1);
+	return ledger->totals[TOTAL_TURN];
+}
+
 static int open_new(struct ledger *ledger, const struct change *change, struct why *why)
 {
 	struct open_row row;
-	int64_t turn = ++ledger->totals[TOTAL_TURN];
-	ledger->dirty[TOTAL_TURN] = true;
+	int64_t turn = next_turn(ledger);
+	total_add(ledger, TOTAL_OPENED, 1);
 	int r = rank_of(ledger, change, &row, why);
 	return r < 0 ? r
 		     : sql_run(ledger, why, SQL_OPEN_ADD, "diiiiibn", change->id,
@@ -170,17 +176,15 @@ int ledger_saw(struct ledger *ledger, const struct change *change, struct why *w
 			return r < 0 ? r : saw_late(ledger, change, why);
 		}
 	}
-	total_add(ledger, TOTAL_CHANGES, 1);
 	return r == 0 ? fill_in(ledger, change, why) : open_new(ledger, change, why);
 }
 
 /* Neither id nor into has been seen yet: their copies come late. */
 static int open_unseen(struct ledger *ledger, struct ident id, struct why *why)
 {
-	ledger->dirty[TOTAL_TURN] = true;
-	return sql_run(ledger, why, SQL_OPEN_ADD, "diiiiinn", id, ++ledger->totals[TOTAL_TURN],
-		(int64_t)0, (int64_t)0, (int64_t)ledger->now_ns, (int64_t)CHANGE_LOOK, SPAN_NONE,
-		SPAN_NONE);
+	total_add(ledger, TOTAL_OPENED, 1);
+	return sql_run(ledger, why, SQL_OPEN_ADD, "diiiiinn", id, next_turn(ledger), (int64_t)0,
+		(int64_t)0, (int64_t)ledger->now_ns, (int64_t)CHANGE_LOOK, SPAN_NONE, SPAN_NONE);
 }
 
 /* into owes what id owed. */
@@ -195,6 +199,7 @@ static int inherit(struct ledger *ledger, struct ident id, const struct open_row
 	if (r < 0) {
 		return r;
 	}
+	total_add(ledger, TOTAL_OPENED, 1);
 	r = sql_run(ledger, why, SQL_OPEN_HEIR, "did", into, (int64_t)(r == 0), id);
 	return r < 0 ? r : sql_run(ledger, why, SQL_RECENT_REOPEN, "d", into);
 }
@@ -222,6 +227,7 @@ int ledger_moved(struct ledger *ledger, struct ident id, struct ident into, stru
 		(r = find_recent(ledger, into, why)) == SQL_NONE) {
 		r = open_unseen(ledger, into, why);
 	}
+	total_add(ledger, TOTAL_OPENED, 1); /* id, whose copy comes late, and opens nothing then */
 	return r < 0 ? r : remember_moved(ledger, id, into, why);
 }
 
@@ -305,11 +311,26 @@ static int note_failed(struct ledger *ledger, const struct receipt *receipt, str
 		(int64_t)receipt->attempt, (int64_t)receipt->facts, (int64_t)receipt->op);
 }
 
+/* Where it was closed before, the order has been carried out once more. */
+static int close_answered(
+	struct ledger *ledger, const struct receipt *receipt, bool known, struct why *why)
+{
+	int r = sql_run(ledger, why, SQL_OPEN_END, "d", receipt->id);
+	bool open = r == 0 && sqlite3_changes(ledger->db) > 0;
+	if (open || (r == 0 && !known)) {
+		total_add(ledger, TOTAL_OPENED, !open); /* its copy comes late, and opens nothing */
+		total_add(ledger, TOTAL_CLOSED + receipt->status, 1);
+	}
+	return r;
+}
+
 int ledger_settled(
 	struct ledger *ledger, const struct receipt *receipt, struct span tree, struct why *why)
 {
-	int r = sql_run(ledger, why, SQL_RECENT_SETTLED, "dii", receipt->id,
-		(int64_t)receipt->done_ns, (int64_t)ledger->now_ns);
+	int known = find_recent(ledger, receipt->id, why);
+	int r = known < 0 ? known
+			  : sql_run(ledger, why, SQL_RECENT_SETTLED, "dii", receipt->id,
+				    (int64_t)receipt->done_ns, (int64_t)ledger->now_ns);
 	if (r < 0 || sqlite3_changes(ledger->db) == 0) {
 		return r; /* counted before */
 	}
@@ -317,7 +338,7 @@ int ledger_settled(
 	if (receipt->status == RECEIPT_DONE && !(receipt->facts & CHANGE_BULK)) {
 		count_lag(ledger, receipt);
 	}
-	r = sql_run(ledger, why, SQL_OPEN_END, "d", receipt->id);
+	r = close_answered(ledger, receipt, known == 0, why);
 	r = r < 0 ? r : note_failed(ledger, receipt, why);
 	return r < 0 ? r : count_work(ledger, receipt, tree, why);
 }
@@ -341,32 +362,67 @@ int ledger_unseen(struct ledger *ledger, const struct note *note, struct why *wh
 
 /* --- daemons ------------------------------------------------------------------------------ */
 
-/* Counters of a process begin at zero with it; what it did before stays counted. */
-static uint64_t since_last(bool same, int64_t before, uint64_t now)
+/* Of a poster's beat; the totals are the sums over all series of what each has told last. */
+static const struct {
+	enum total total;
+	size_t offset;
+} figures[] = {
+	{TOTAL_CAPTURED, offsetof(struct note, captured)},
+	{TOTAL_TOLD, offsetof(struct note, told)},
+	{TOTAL_NOTED, offsetof(struct note, noted)},
+	{TOTAL_OUTSIDE, offsetof(struct note, outside)},
+	{TOTAL_UNNAMED, offsetof(struct note, unnamed)},
+	{TOTAL_MADE, offsetof(struct note, made)},
+	{TOTAL_REPEATS, offsetof(struct note, repeats)},
+	{TOTAL_LOST, offsetof(struct note, lost)},
+};
+
+/* A poster that was killed counts again from where it begins to read: less than it had told. */
+static int count_figures(struct ledger *ledger, const struct note *beat, struct why *why)
 {
-	return same && now >= (uint64_t)before ? now - (uint64_t)before : now;
+	int64_t series = (int64_t)beat->id.source;
+	int r = 0;
+	for (size_t i = 0; series && r >= 0 && i < sizeof(figures) / sizeof(figures[0]); i++) {
+		int64_t total = figures[i].total, before = 0;
+		const uint64_t *now = (const void *)((const char *)beat + figures[i].offset);
+		r = sql_number(ledger, why, &before, SQL_COUNT_GET, "ii", series, total);
+		if (r >= 0) {
+			total_add(ledger, figures[i].total, *now - (uint64_t)before);
+			r = sql_run(ledger, why, SQL_COUNT_SET, "iiii", series, total,
+				(int64_t)*now, (int64_t)ledger->now_ns);
+		}
+	}
+	return r < 0 ? r : 0;
 }
 
-static int count_poster(struct ledger *ledger, const struct note *beat, struct why *why)
+/*
+ * A rescan that is not owed any more has been ordered: its changes were confirmed, so are here,
+ * before the beat that says so was published.  What is open now must end before it counts as done.
+ */
+static int watch_rescan(
+	struct ledger *ledger, const struct note *beat, int64_t lost_before, struct why *why)
 {
-	sqlite3_stmt *row;
-	int64_t captured = 0, repeats = 0, lost = 0;
-	bool same = false;
-	int r = sql_first(ledger, why, &row, SQL_DAEMON_GET, "bbi", beat->stage, beat->host,
+	int64_t owed = 0;
+	int r = sql_number(ledger, why, &owed, SQL_DAEMON_RESCAN, "bbi", beat->stage, beat->host,
 		(int64_t)beat->instance);
 	if (r < 0) {
 		return r;
 	}
-	if (r == 0) {
-		same = column_int(row, 0) == beat->pid;
-		captured = column_int(row, 1);
-		repeats = column_int(row, 2);
-		lost = column_int(row, 3);
-		sqlite3_reset(row);
+	if (owed || beat->rescan || ledger->totals[TOTAL_LOST] > lost_before) {
+		ledger->totals[TOTAL_RESCANNED] = ledger->totals[TOTAL_TURN];
+		ledger->dirty[TOTAL_RESCANNED] = true;
 	}
-	total_add(ledger, TOTAL_CAPTURED, since_last(same, captured, beat->captured));
-	total_add(ledger, TOTAL_REPEATS, since_last(same, repeats, beat->dropped));
-	total_add(ledger, TOTAL_LOST, since_last(same, lost, beat->lost));
+	return 0;
+}
+
+static int count_poster(struct ledger *ledger, const struct note *beat, struct why *why)
+{
+	int64_t lost = ledger->totals[TOTAL_LOST];
+	int r = count_figures(ledger, beat, why);
+	r = r < 0 ? r : watch_rescan(ledger, beat, lost, why);
+	if (r < 0) {
+		return r;
+	}
 	if (!beat->stopping) {
 		return sql_run(
 			ledger, why, SQL_BARRIER_EXPECT, "bi", beat->host, (int64_t)beat->instance);
@@ -411,5 +467,6 @@ int ledger_sweep(struct ledger *ledger, struct why *why)
 	r = r < 0 ? r : sql_run(ledger, why, SQL_EXPECTED_SWEEP, "");
 	r = r < 0 ? r : sql_run(ledger, why, SQL_SHARE_SWEEP, "i", ago(ledger, 30 * DAY_NS));
 	r = r < 0 ? r : sql_run(ledger, why, SQL_UNSEEN_SWEEP, "i", ago(ledger, 30 * DAY_NS));
+	r = r < 0 ? r : sql_run(ledger, why, SQL_COUNT_SWEEP, "i", ago(ledger, 30 * DAY_NS));
 	return r < 0 ? r : sql_run(ledger, why, SQL_DAEMON_SWEEP, "i", ago(ledger, 7 * DAY_NS));
 }

@@ -92,20 +92,34 @@ struct ledger_summary {
 	uint64_t oldest_ns;    /* wall time of the oldest open live change, 0: none */
 	char oldest_path[256]; /* escaped */
 	uint64_t failed;       /* failed orders */
-	uint64_t captured;     /* records read by all posters, ever */
-	uint64_t changes;      /* changes seen, ever */
-	uint64_t coalesced;    /* dropped as repeats by posters + merged by winnows, ever */
-	uint64_t lost;         /* records lost, ever */
-	uint64_t unseen;       /* programs run that no shim is in, ever */
-	uint64_t found;        /* changes found where they ran, ever */
-	uint64_t orders;       /* receipts counted, ever: done + retry + failed + dropped */
+	/* Each record that posters have read is one of the four that follow, ever. */
+	uint64_t captured;
+	uint64_t told;      /* became changes */
+	uint64_t noted;     /* say which files are open, and nothing else */
+	uint64_t outside;   /* of paths in no tree */
+	uint64_t unnamed;   /* of files without a name: lost */
+	uint64_t lost;      /* records lost: these, overflown and torn ones */
+	uint64_t made;      /* changes that posters have made, of records, open files, rescans */
+	uint64_t repeats;   /* of these, left out */
+	uint64_t coalesced; /* repeats + merged */
+	/* Each change, of whomever: merged into another, closed by a receipt, or still open. */
+	uint64_t changes;
+	uint64_t merged;
+	uint64_t closed[RECEIPT_STATUS_COUNT];
+	uint64_t again;  /* orders beyond these, carried out once more */
+	uint64_t unseen; /* programs run that no shim is in, ever */
+	uint64_t found;  /* changes found where they ran, ever */
+	uint64_t orders; /* receipts counted, ever: done + retry + failed + dropped */
 	uint64_t by_status[RECEIPT_STATUS_COUNT];
 	struct receipt_work work;                    /* ever */
 	uint64_t lag_count[LEDGER_LAG_BUCKETS];      /* done orders by done_ns - time_ns */
 	uint64_t last_done_ns;                       /* wall time of the newest done receipt */
 	uint64_t files_per_minute, bytes_per_minute; /* over the last 60 s */
 	bool rescan;                                 /* some poster still owes a rescan */
+	bool mending; /* what the last one has found is not done yet */
 };
+/* Whether every record and every change is accounted for. */
+bool ledger_balances(const struct ledger_summary *summary);
 int ledger_summary(struct ledger *ledger, struct ledger_summary *ret, struct why *why);
 
 struct ledger_failed {

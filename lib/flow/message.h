@@ -80,9 +80,17 @@ struct note {
 			       done */
 	uint64_t published; /* poster: changes; winnow: orders */
 	uint64_t dropped;   /* poster: repeats and paths outside; winnow: merged */
-	uint64_t lost;      /* poster: records known to be lost (overflow, torn); winnow, copier:
-			       messages that nobody can read */
+	uint64_t lost;      /* poster: records known to be lost (overflow, torn, unnamed); winnow,
+			       copier: messages that nobody can read */
 	bool rescan;        /* poster: a rescan for lost records is still to come */
+	/* beat of a poster: since `id` began, whatever happened to its processes;
+	 * captured = told + noted + outside + unnamed */
+	uint64_t told;    /* records that became changes */
+	uint64_t noted;   /* that only say which files are open */
+	uint64_t outside; /* of paths in no tree, or excluded */
+	uint64_t unnamed; /* whose file has no name: counted as lost, too */
+	uint64_t made;    /* changes, of records, of files that were left open, of rescans */
+	uint64_t repeats; /* of these, left out because a later one says the same */
 	/* flush, marker, barrier */
 	struct ident flush; /* which barrier */
 	bool now;           /* flush: winnows need not wait for quiet */
@@ -94,7 +102,7 @@ struct note {
 	struct span silent; /* barrier: who has not answered, in words, or empty */
 	bool reached;       /* barrier: everything before it is on the target */
 	/* unseen, with host and job */
-	struct ident id;          /* of the note: it may come twice */
+	struct ident id;          /* of the note: it may come twice; beat: of a poster's counts */
 	uint64_t programs, found; /* since the note before */
 };
 void note_finish(struct note *note);

@@ -174,6 +174,37 @@ static void full_ring_drops_and_counts(void **state)
 	journal_destroy(journal);
 }
 
+/* What the reader keeps holds where it begins to read, whether or not it came to releasing. */
+static void kept_with_the_position(void **state)
+{
+	struct journal *journal = create();
+	struct journal_writer writer;
+	struct record got, put = sample("keep");
+	uint64_t values[JOURNAL_KEPT] = {0};
+	(void)state;
+	attach(&writer);
+	for (uint64_t i = 1; i <= 3; i++) {
+		assert_int_equal(journal_append(&writer, &put), 0);
+		assert_int_equal(journal_next(journal, &got, &why), 0);
+		values[0] = i;
+		values[JOURNAL_KEPT - 1] = 10 * i;
+		journal_keep(journal, got.end, values);
+		journal_release(journal, got.end);
+	}
+	values[0] = 4;
+	journal_keep(journal, got.end, values); /* of the same position: the later one */
+	assert_int_equal(journal_append(&writer, &put), 0);
+	assert_int_equal(journal_next(journal, &got, &why), 0);
+	values[0] = 5;
+	journal_keep(journal, got.end, values); /* killed before it was released */
+	journal_destroy(journal);
+	journal = create();
+	journal_kept(journal, values);
+	assert_int_equal(values[0], 4);
+	assert_int_equal(values[JOURNAL_KEPT - 1], 30);
+	journal_destroy(journal);
+}
+
 /* To the last unit: behind the newest record lies the oldest, not yet released. */
 static void exactly_full(void **state)
 {
@@ -838,6 +869,7 @@ int main(void)
 		CASE(round_trip),
 		CASE(cursor_survives_the_reader),
 		CASE(full_ring_drops_and_counts),
+		CASE(kept_with_the_position),
 		CASE(exactly_full),
 		CASE(wraps),
 		CASE(too_long_is_a_drop),

@@ -132,7 +132,10 @@ static void see(struct world *w, unsigned c)
 
 static void commit(struct world *w)
 {
+	struct ledger_summary sum;
 	assert_int_equal(ledger_commit(w->ledger, NULL), 0);
+	assert_int_equal(ledger_summary(w->ledger, &sum, NULL), 0);
+	assert_true(ledger_balances(&sum));
 	assert_int_equal(ledger_begin(w->ledger, w->now, NULL), 0);
 	w->told_count = 0;
 }

@@ -114,7 +114,9 @@ static void beat(struct bench *b, const char *host, uint32_t pid, uint64_t captu
 		.stage = SPAN("poster"),
 		.host = span_str(host),
 		.pid = pid,
+		.id = {pid, 0},
 		.captured = captured,
+		.told = captured,
 		.stopping = stopping};
 	assert_int_equal(ledger_beat(b->ledger, &note, NULL), 0);
 }
@@ -163,8 +165,10 @@ static void counts_each_thing_once(void **state)
 		saw(b, 3, 0);
 	}
 	struct ledger_summary s = summary(b);
+	assert_true(ledger_balances(&s));
 	assert_int_equal(s.open, 1);
 	assert_int_equal(s.changes, 3);
+	assert_int_equal(s.merged, 1);
 	assert_int_equal(s.coalesced, 1);
 	assert_int_equal(s.orders, 1);
 	assert_int_equal(s.by_status[RECEIPT_DONE], 1);
@@ -351,7 +355,9 @@ static void late_copies_open_nothing(void **state)
 	saw(b, 3, 0);
 	assert_true(reached(b, 100, 0));
 	assert_int_equal(summary(b).open, 0);
-	assert_int_equal(summary(b).changes, 1); /* 1 and 3 came when all was over */
+	struct ledger_summary s = summary(b);
+	assert_true(ledger_balances(&s));
+	assert_int_equal(s.changes, 3); /* each once, though 1 and 3 came when all was over */
 }
 
 /* The winnow crashed: what was merged one way is merged the other way, under an older id. */
@@ -416,8 +422,11 @@ static void shares_and_restarts(void **state)
 	}
 	beat(b, "h1", 1, 10, false);
 	beat(b, "h1", 1, 15, false);
-	beat(b, "h1", 2, 3, false); /* a new process */
+	beat(b, "h1", 2, 3, false); /* of a new journal */
 	assert_int_equal(summary(b).captured, 18);
+	beat(b, "h1", 1, 12, false); /* killed: it counts again from what it had released */
+	beat(b, "h1", 1, 12, false);
+	assert_int_equal(summary(b).captured, 15);
 }
 
 static void unseen(struct bench *b, uint64_t number, const char *job, uint64_t found)
@@ -464,20 +473,63 @@ static void unseen_work_is_counted_once(void **state)
 static void an_older_ledger_goes_on(void **state)
 {
 	struct bench *b = *state;
-	char command[256];
+	char command[512];
 	saw(b, 1, 0);
+	saw(b, 2, 0);
+	saw(b, 3, 0);
+	moved(b, 2, 3);
+	settled(b, 3, RECEIPT_DONE);
 	assert_int_equal(ledger_commit(b->ledger, NULL), 0);
 	ledger_close(b->ledger);
 	b->ledger = NULL;
 	sprintf(command,
 		"/usr/bin/python3 -c \"import sqlite3; d = sqlite3.connect('%s');"
-		" d.executescript('DROP TABLE unseen; PRAGMA user_version = 1')\"",
+		" d.executescript('DROP TABLE unseen; DROP TABLE counts; PRAGMA user_version = 1;"
+		"DELETE FROM totals WHERE total >= 60')\"",
 		b->file);
 	assert_int_equal(system(command), 0);
 	open_ledger(b);
 	unseen(b, 1, "j", 1);
-	assert_int_equal(summary(b).open, 1);
-	assert_int_equal(summary(b).found, 1);
+	struct ledger_summary s = summary(b);
+	assert_true(ledger_balances(&s));
+	assert_int_equal(s.open, 1);
+	assert_int_equal(s.changes, 3);
+	assert_int_equal(s.found, 1);
+}
+
+static void rescan_beat(struct bench *b, uint64_t lost, bool rescan)
+{
+	struct note note = {.kind = NOTE_BEAT,
+		.stage = SPAN("poster"),
+		.host = SPAN("h1"),
+		.id = {7, 0},
+		.lost = lost,
+		.rescan = rescan};
+	assert_int_equal(ledger_beat(b->ledger, &note, NULL), 0);
+}
+
+/* What was open before the loss counts too: better late than early. */
+static void a_loss_is_told_of_until_it_is_mended(void **state)
+{
+	struct bench *b = *state;
+	rescan_beat(b, 0, false);
+	saw(b, 1, 0);
+	assert_false(summary(b).mending);
+	rescan_beat(b, 5, true);
+	assert_true(summary(b).rescan);
+	settled(b, 1, RECEIPT_DONE);
+	saw(b, 2, 0);
+	rescan_beat(b, 5, false);
+	saw(b, 3, 0);
+	assert_int_equal(summary(b).lost, 5);
+	assert_false(summary(b).rescan);
+	assert_true(summary(b).mending);
+	saw(b, 4, 2);
+	settled(b, 2, RECEIPT_DONE);
+	rescan_beat(b, 5, false);
+	assert_true(summary(b).mending);
+	settled(b, 4, RECEIPT_DONE);
+	assert_false(summary(b).mending);
 }
 
 static void forgets_what_is_old(void **state)
@@ -551,6 +603,7 @@ int main(void)
 		TEST(shares_and_restarts),
 		TEST(unseen_work_is_counted_once),
 		TEST(an_older_ledger_goes_on),
+		TEST(a_loss_is_told_of_until_it_is_mended),
 		TEST(forgets_what_is_old),
 		TEST(what_is_committed_survives_a_kill),
 		TEST(rolling_back_forgets_the_transaction),

@@ -17,6 +17,7 @@
 #include "flow/message.h"
 #include "flow/place.h"
 #include "flow/topology.h"
+#include "poster/counts.h"
 #include "poster/post.h"
 
 #define RECORDS 5000
@@ -339,6 +340,19 @@ static void nothing_is_lost_while_the_broker_is_away(void **state)
 	assert_int_equal(end_poster(poster, SIGTERM), 0);
 }
 
+/* How many records count as having become changes, and how many in all. */
+static void assert_counted(uint64_t told, uint64_t read)
+{
+	CLEANUP(free_p) char *directory = place_journal(&rig_config, 0);
+	struct journal *journal;
+	struct counts counts;
+	assert_int_equal(journal_peek(directory, &journal, NULL), 0);
+	counts_open(&counts, journal);
+	assert_int_equal(counts.values[COUNT_TOLD], told);
+	assert_int_equal(counts_read(&counts), read);
+	journal_destroy(journal);
+}
+
 static void killed_again_and_again(void **state)
 {
 	struct witness w;
@@ -354,6 +368,7 @@ static void killed_again_and_again(void **state)
 	witness_open(&w);
 	WAIT_UNTIL(&w, count_of(&w, "killed", RECORDS) == RECORDS);
 	WAIT_UNTIL(&w, all_released());
+	assert_counted(RECORDS, RECORDS); /* each once */
 	witness_close(&w);
 	assert_int_equal(end_poster(poster, SIGTERM), 0);
 }

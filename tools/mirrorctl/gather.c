@@ -439,8 +439,14 @@ static void fill_facts(struct view *view)
 	facts->failed = view->sum.failed;
 	facts->journal = view->journal_bytes;
 	facts->rescan = facts->rescan || view->sum.rescan;
+	facts->mending = view->sum.mending;
 	facts->delay_ns = view->config->delay_ns;
 	facts->max_delay_ns = view->config->max_delay_ns;
+	if (view->has_ledger && !ledger_balances(&view->sum)) {
+		add_problem(view,
+			"the tally's sums do not balance: something is not accounted for; "
+			"mirror-audit tells what differs");
+	}
 	if (view->sum.oldest_ns && view->now_ns > view->sum.oldest_ns) {
 		stages[STAGE_COPIER].lag_ns = view->now_ns - view->sum.oldest_ns;
 	}

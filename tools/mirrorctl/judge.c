@@ -61,6 +61,8 @@ static void say_rest(const struct facts *facts, struct verdict *ret)
 	size_t size = sizeof(ret->words);
 	if (facts->rescan) {
 		(void)snprintf(words, size, "changes were lost; a rescan is on its way");
+	} else if (facts->mending) {
+		(void)snprintf(words, size, "changes were lost; a rescan is under way");
 	} else if (facts->open_bulk && facts->open_bulk == facts->open) {
 		(void)snprintf(words, size, "bulk pass: %s to go", units_count(facts->open_bulk));
 	} else if (!ret->lag_ns && facts->dirty && !facts->open && !facts->queued) {

@@ -34,7 +34,8 @@ struct facts {
 	uint64_t held;           /* paths that winnows wait for to be quiet */
 	uint64_t journal;        /* bytes not read yet */
 	uint64_t backlog, dirty; /* of all posters */
-	bool rescan;
+	bool rescan;             /* owed by a poster */
+	bool mending;            /* ordered, and under way */
 	uint64_t delay_ns, max_delay_ns;
 };
 

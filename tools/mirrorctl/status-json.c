@@ -71,13 +71,33 @@ static json_t *work(const struct receipt_work *work)
 		number(work->skipped));
 }
 
-static json_t *by_status(const struct ledger_summary *sum)
+static json_t *by_status(const uint64_t *counts)
 {
 	json_t *object = json_object();
 	for (int i = 0; i < RECEIPT_STATUS_COUNT; i++) {
-		json_object_set_new(object, receipt_status_name(i), number(sum->by_status[i]));
+		json_object_set_new(object, receipt_status_name(i), number(counts[i]));
 	}
 	return object;
+}
+
+/* What became of every record and every change. */
+static json_t *sums(const struct view *view)
+{
+	const struct ledger_summary *sum = &view->sum;
+	json_t *orders = by_status(sum->closed);
+	if (!view->has_ledger) {
+		json_decref(orders);
+		return json_null();
+	}
+	json_object_set_new(orders, "all", number(sum->changes - sum->merged));
+	json_object_set_new(orders, "open", number(sum->open));
+	return json_pack("{s:b, s:{s:o, s:o, s:o, s:o, s:o}, s:{s:o, s:o}, s:{s:o, s:o, s:o}, s:o}",
+		"balanced", ledger_balances(sum), "records", "read", number(sum->captured), "told",
+		number(sum->told), "noted", number(sum->noted), "outside", number(sum->outside),
+		"unnamed", number(sum->unnamed), "posted", "made", number(sum->made), "repeats",
+		number(sum->repeats), "changes", "all", number(sum->changes), "merged",
+		number(sum->merged), "ordered", number(sum->changes - sum->merged), "orders",
+		orders);
 }
 
 static json_t *lag(const struct ledger_summary *sum)
@@ -99,13 +119,14 @@ static json_t *totals(const struct view *view)
 	if (!view->has_ledger) {
 		return json_null();
 	}
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"captured", number(sum->captured), "unseen_programs", number(sum->unseen),
 		"unseen_found", number(sum->found), "changes", number(sum->changes), "coalesced",
 		number(sum->coalesced), "lost", number(sum->lost), "orders", number(sum->orders),
-		"by_status", by_status(sum), "work", work(&sum->work), "lag", lag(sum),
-		"files_per_minute", number(sum->files_per_minute), "bytes_per_minute",
-		number(sum->bytes_per_minute), "last_done", moment(sum->last_done_ns));
+		"by_status", by_status(sum->by_status), "again", number(sum->again), "work",
+		work(&sum->work), "lag", lag(sum), "files_per_minute",
+		number(sum->files_per_minute), "bytes_per_minute", number(sum->bytes_per_minute),
+		"last_done", moment(sum->last_done_ns));
 }
 
 static json_t *jobs(const struct view *view)
@@ -136,17 +157,18 @@ int status_json(const struct view *view, FILE *out)
 	CLEANUP(control_drop)
 	json_t *object = json_pack(
 		"{s:s, s:s, s:i, s:o, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s,"
-		" s:b, s:o, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o}",
+		" s:b, s:b, s:o, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"answer", judge_name(verdict->answer), "words", verdict->words, "exit",
 		verdict->exit_status, "lag_seconds", seconds(verdict->lag_ns), "mirror",
 		view->config->mirror, "host", place_host(), "time", moment(view->now_ns), "running",
 		facts->runs, "stopped_on_purpose", view->stopped_flag, "open", number(facts->open),
 		"open_bulk", number(facts->open_bulk), "failed", number(facts->failed), "dirty",
 		number(facts->dirty), "oldest", moment(facts->oldest_ns), "oldest_path",
-		view->oldest_path, "rescan", facts->rescan, "unreadable", number(view->unreadable),
-		"posters_gone", (int)view->gone, "supervisor", view->supervisor, "stages",
-		stages(view), "queues", queues(view), "journal", journal(view), "totals",
-		totals(view), "jobs", jobs(view), "problems", problems(view));
+		view->oldest_path, "rescan", facts->rescan, "mending", view->sum.mending,
+		"unreadable", number(view->unreadable), "posters_gone", (int)view->gone,
+		"supervisor", view->supervisor, "stages", stages(view), "queues", queues(view),
+		"journal", journal(view), "totals", totals(view), "sums", sums(view), "jobs",
+		jobs(view), "problems", problems(view));
 	if (!object || json_dumpf(object, out, JSON_COMPACT) < 0) {
 		return -EIO;
 	}

@@ -194,13 +194,15 @@ static void print_owed(const struct view *view, FILE *out)
 			"gone", view->gone, view->gone == 1 ? "" : "s");
 	}
 	if (sum->lost) {
-		(void)fprintf(out, "%-*s %s records (made good by rescans)\n", LABEL, "lost",
-			units_count(sum->lost));
+		(void)fprintf(out, "%-*s %s record%s (%s)\n", LABEL, "lost", units_count(sum->lost),
+			sum->lost == 1 ? "" : "s",
+			sum->rescan || sum->mending ? "a rescan looks for what they told"
+						    : "made good by rescans");
 	}
 	if (view->unreadable) {
 		(void)fprintf(out,
-			"%-*s %s message%s that nobody can read, dropped (see the logs of winnows "
-			"and copiers)\n",
+			"%-*s %s message%s that nobody can read, dropped (the logs of winnows and "
+			"copiers tell)\n",
 			LABEL, "unreadable", units_count(view->unreadable),
 			view->unreadable == 1 ? "" : "s");
 	}
@@ -215,11 +217,46 @@ static void print_owed(const struct view *view, FILE *out)
 	}
 }
 
+struct part {
+	uint64_t count;
+	const char *words;
+};
+
+/* "records     12 = 7 told + 5 of open files" */
+static void print_sum(const char *what, uint64_t whole, const struct part *parts, FILE *out)
+{
+	const char *sign = "=";
+	(void)fprintf(out, "%-*s %s", LABEL, what, units_count(whole));
+	for (; parts->words; parts++) {
+		if (parts->count) {
+			(void)fprintf(
+				out, " %s %s %s", sign, units_count(parts->count), parts->words);
+			sign = "+";
+		}
+	}
+	(void)fputc('\n', out);
+}
+
+static void print_sums(const struct ledger_summary *sum, FILE *out)
+{
+	uint64_t orders = sum->changes - sum->merged;
+	const struct part records[] = {{sum->told, "told"}, {sum->noted, "of open files"},
+		{sum->outside, "of no tree"}, {sum->unnamed, "without a name"}, {0}};
+	const struct part changes[] = {{sum->merged, "merged"}, {orders, "ordered"}, {0}};
+	const struct part ends[] = {{sum->closed[RECEIPT_DONE], "done"},
+		{sum->closed[RECEIPT_RETRY], "again later"},
+		{sum->closed[RECEIPT_FAILED], "failed"},
+		{sum->closed[RECEIPT_DROPPED], "not mirrored"}, {sum->open, "on their way"}, {0}};
+	(void)fputc('\n', out);
+	print_sum("records", sum->captured, records, out);
+	print_sum("changes", sum->changes, changes, out);
+	print_sum("orders", orders, ends, out);
+}
+
 static void print_totals(const struct view *view, FILE *out)
 {
 	const struct ledger_summary *sum = &view->sum;
-	(void)fprintf(out, "\n%-*s %s records; %s changes, %s coalesced\n", LABEL, "captured",
-		units_count(sum->captured), units_count(sum->changes), units_count(sum->coalesced));
+	print_sums(sum, out);
 	(void)fprintf(out, "%-*s ", LABEL, "mirrored");
 	print_work(&sum->work, out);
 	(void)fputc('\n', out);

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every record and every change is accounted for, whoever is killed; what is lost is looked for."""
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from rig import World, wait_until
+
+pytestmark = pytest.mark.slow
+
+CONFIG = {"delay": "300ms", "max_delay": "2s", "settle": "1s", "retry": ["200ms", "500ms"]}
+
+MIXED = """
+import os, sys
+outside, number = sys.argv[1], sys.argv[2]
+os.makedirs(f"d{number}/e")
+for i in range(120):
+    name = f"d{number}/f{i % 40}"
+    with open(name, "a") as file:
+        file.write("x" * i)
+    os.utime(name)
+    os.utime(name)
+    if i % 7 == 0:
+        os.rename(name, f"d{number}/e/g{i}")
+    if i % 11 == 0:
+        os.symlink("f0", f"d{number}/s{i}")
+    if i % 13 == 0:
+        os.link(f"d{number}/e/g0", f"d{number}/l{i}")
+        os.unlink(f"d{number}/l{i}")
+    with open(f"{outside}/o{i % 5}", "a") as file:
+        file.write("y")
+    with open(f"d{number}/e/g0", "r+b"):
+        pass
+os.rename(f"d{number}/e", f"d{number}/moved")
+"""
+
+
+def sums(world):
+    return world.status()["sums"]
+
+
+def in_journal(world):
+    """Records that no poster has released."""
+    return len(world.must("journal", "--json").splitlines()) - 1
+
+
+def in_sync(world):
+    """The sums at rest: a poster tells its figures every five seconds, and when it stops."""
+    world.check()
+    world.stop("poster")
+    def at_rest():
+        now = sums(world)
+        time.sleep(1)
+        return now if now == sums(world) else None
+    it = wait_until(at_rest, 90, "the sums to rest")
+    world.start("poster")
+    orders, changes, records = it["orders"], it["changes"], it["records"]
+    assert it["balanced"], it
+    assert records["read"] == sum(records[key] for key in ("told", "noted", "outside", "unnamed"))
+    assert changes["all"] == changes["merged"] + orders["all"], it
+    assert orders["open"] == 0, it
+    assert orders["all"] == sum(orders[key] for key in ("done", "retry", "failed", "dropped")), it
+    assert changes["all"] >= it["posted"]["made"] - it["posted"]["repeats"], it
+    return it
+
+
+def test_sums_close_whoever_is_killed():
+    """The journal's records are counted by a reader of their own first."""
+    with World(target="local", config=CONFIG) as world:
+        outside = f"{world.directory}/tmp"
+        before = in_sync(world)["records"]["read"]
+        expected = 0
+        for number, stage in enumerate(("poster", "winnow", "copier", "tally")):
+            poster, = world.pids("poster")
+            os.kill(poster, signal.SIGSTOP)
+            already = in_journal(world)
+            world.py(MIXED, outside, str(number))
+            expected += in_journal(world) - already
+            os.kill(poster, signal.SIGCONT)
+            for _ in range(2):
+                time.sleep(0.4)
+                world.kill("poster")
+                world.kill(stage)
+                wait_until(lambda: world.pids("poster") and world.pids(stage), 60, "both")
+        world.wait_ready()
+        it = in_sync(world)
+        assert it["records"]["read"] - before == expected, it
+        assert min(it["records"][key] for key in ("told", "noted", "outside")) > 0, it
+        assert it["changes"]["merged"] > 0, it
+        text = world.mirrorctl("status").stdout
+        assert "told +" in text and "of no tree" in text and "ordered" in text, text
+
+
+def test_an_overflow_is_told_of_until_it_is_mended():
+    with World(target="local", config={**CONFIG, "journal_size": "64KiB"}) as world:
+        world.sh("mkdir d")
+        world.check()
+        world.stop("copier")
+        poster, = world.pids("poster")
+        os.kill(poster, signal.SIGSTOP)
+        world.sh("for i in $(seq 3000); do echo $i > d/f$((i % 500)); done")
+        dropped = json.loads(world.must("journal", "--json").splitlines()[0])["dropped"]
+        assert dropped > 0
+        os.kill(poster, signal.SIGCONT)
+        wait_until(lambda: world.status()["mending"] and not world.status()["rescan"], 60,
+                   "the rescan to be ordered")
+        status = world.status()
+        assert status["totals"]["lost"] == dropped, status["totals"]
+        text = world.mirrorctl("status").stdout
+        assert f"{dropped:,} records (a rescan looks" in text, text
+        world.start()
+        world.check()
+        world.kill("poster")
+        world.wait_ready()
+        in_sync(world)
+        status = world.status()
+        assert not status["mending"] and status["totals"]["lost"] == dropped, "told of once"
+        assert "made good" in world.mirrorctl("status").stdout
