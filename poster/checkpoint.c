@@ -2,7 +2,8 @@
 /*
  * Losses, in the order that makes none of them silent:
  *
- *   1. the journal says since when it dropped, or its count of torn records has grown
+ *   1. the journal says since when it dropped, or its count of torn records has grown, or it is
+ *      not the one that the state file tells of
  *   2. rescan = true goes into the state file
  *   3. the journal forgets; a drop from now on is a new loss
  *   4. the rescan is published, once the ring has room again
@@ -25,6 +26,22 @@
 #define RESCAN_NS     (60 * CLOCK_S)
 #define SPARE_NS      (10 * CLOCK_S) /* a writer may be held up before it records */
 
+/*
+ * The ring that the file tells of is gone, with the node's memory most often, and what it held and
+ * was still to hold is not known.  (One that was renewed says itself since when it lacks records.)
+ */
+static void miss_ring(struct checkpoint *c, const struct journal_facts *facts)
+{
+	if (c->saved.generation == facts->generation || facts->dropped_since_ns) {
+		return;
+	}
+	log_warning("another journal is here than before: all trees are looked at again");
+	if (!c->rescan || c->since_ns > c->saved.saved_ns) {
+		c->since_ns = c->saved.saved_ns - SPARE_NS;
+	}
+	c->rescan = true;
+}
+
 static int load(struct checkpoint *c, struct why *why)
 {
 	struct journal_facts facts;
@@ -40,6 +57,7 @@ static int load(struct checkpoint *c, struct why *why)
 		c->since_ns = c->saved.since_ns;
 		c->clean_ns = c->saved.saved_ns;
 		c->torn = c->saved.generation == facts.generation ? c->saved.torn : 0;
+		miss_ring(c, &facts);
 		r = intents_load(c->intents, buf_span(&c->saved.intents), why);
 	}
 	if (r == -EBADMSG) {

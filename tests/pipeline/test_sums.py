@@ -2,6 +2,7 @@
 """Every record and every change is accounted for, whoever is killed; what is lost is looked for."""
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -119,3 +120,16 @@ def test_an_overflow_is_told_of_until_it_is_mended():
         status = world.status()
         assert not status["mending"] and status["totals"]["lost"] == dropped, "told of once"
         assert "made good" in world.mirrorctl("status").stdout
+
+
+def test_a_journal_that_is_gone_is_a_loss():
+    """As when a node's memory was cleared: what it still held is found by a rescan."""
+    with World(target="local", config=CONFIG) as world:
+        world.sh("mkdir d; echo 1 > d/a")
+        world.check()
+        world.stop()
+        world.sh("echo 2 > d/a; echo 3 > d/b")
+        shutil.rmtree(os.path.dirname(world.journal_ring()))
+        world.start()
+        world.check()
+        in_sync(world)
