@@ -42,7 +42,7 @@ static void take(struct copier *copier, struct task_pool *pool, struct slots *sl
 	struct why why;
 	int r = message_decode_change(body, &order, &why);
 	if (r < 0) {
-		log_warning("an order that nobody can read is dropped (%llu so far): %s",
+		log_error("an order that nobody can read is dropped (%llu so far): %s",
 			(unsigned long long)++copier->unreadable, why.text);
 		broker_ack(copier->service->broker, delivery);
 		return;

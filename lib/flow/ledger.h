@@ -126,7 +126,8 @@ struct ledger_failed {
 	struct ident id;
 	struct span path, why, host, job;
 	uint64_t failed_ns; /* wall */
-	unsigned attempts, facts;
+	unsigned attempts;  /* in vain, before the one that this tells of */
+	unsigned facts;
 	enum change_op op;
 };
 /* fn returns 0 to go on.  Spans live during the call. */

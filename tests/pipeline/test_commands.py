@@ -199,26 +199,6 @@ def test_sync_of_a_path_that_is_nobodys(world):
     assert done.returncode in (1, 2) and done.stderr
 
 
-# --- failed -----------------------------------------------------------------------------------------
-
-@pytest.mark.slow
-def test_failed_orders_stay_visible_and_can_be_retried():
-    if os.getuid() == 0:
-        pytest.skip("root may read everything")
-    with World(config={"retry": ["1s"]}) as world:
-        world.sh("echo 1 > a; chmod 000 a; echo 2 > b")
-        wait_until(lambda: world.mirrorctl("status").returncode == 4, 90, "the order to fail")
-        assert world.mirrorctl("status").stdout.startswith("FAILED 1")
-        done = world.mirrorctl("failed")
-        assert "a" in done.stdout and "ermission" in done.stdout
-        flush = world.mirrorctl("flush", "--now", "--timeout", "20s")
-        assert flush.returncode == 1, (flush.stdout, flush.stderr)
-        os.chmod(f"{world.source}/a", 0o600)
-        world.must("failed", "--retry")
-        world.check()
-        assert world.mirrorctl("status").returncode == 0
-
-
 # --- the rest ---------------------------------------------------------------------------------------
 
 def test_doctor_is_content(world):

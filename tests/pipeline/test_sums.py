@@ -133,3 +133,51 @@ def test_a_journal_that_is_gone_is_a_loss():
         world.start()
         world.check()
         in_sync(world)
+
+
+# --- failed orders ------------------------------------------------------------------------------
+
+def post_rubbish(world):
+    """Into every queue that our daemons read from."""
+    import pika
+    with open(f"{world.directory}/state/treemirror/{world.mirror}/broker/url", encoding="ascii") as it:
+        connection = pika.BlockingConnection(pika.URLParameters(it.readline().strip()))
+    channel = connection.channel()
+    broken = {"pubTime": "20261126T000000.0", "baseUrl": "file:/", "relPath": "a",
+              "mirror": {"version": 1, "id": "no id", "op": "write", "path": "/a", "time": "1"}}
+    for queue in ("changes00", "changes01", "orders", "bulk", "tally"):
+        for body in b"", b"{", b"\xff\0", json.dumps(broken).encode():
+            channel.basic_publish("", f"q_{world.mirror}_{queue}", body)
+    connection.close()
+
+
+def read_failed(world):
+    return json.loads(world.must("failed", "--json"))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("target", ["local", "sftp"])
+def test_poison_blocks_nobody(target):
+    """Paths that cannot be mirrored and messages that cannot be read, amidst of work."""
+    with World(target=target, copiers=1, config={**CONFIG, "copier": {"in_flight": 4}}) as world:
+        world.sh("mkdir d; for i in $(seq 12); do echo 1 > d/bad$i; chmod 000 d/bad$i; done")
+        post_rubbish(world)
+        world.sh("for i in $(seq 300); do echo $i > d/good$i; done")
+        wait_until(lambda: all(os.path.exists(f"{world.target}/d/good{i}") for i in range(1, 301)),
+                   90, "the good ones")
+        wait_until(lambda: len(read_failed(world)) == 12, 60, "the bad ones")
+        failed = read_failed(world)
+        assert all(it["attempts"] == 3 and "ermission" in it["why"] for it in failed), failed
+        lines = world.must("failed").splitlines()
+        assert len(lines) == 13, lines
+        assert world.mirrorctl("status").returncode == 4
+        assert world.mirrorctl("flush", "--now", "--timeout", "60s").returncode == 1
+        wait_until(lambda: world.status()["unreadable"] == 16, 30, "the count of changes and orders")
+        world.must("failed", "--retry")  # still in vain
+        wait_until(lambda: world.status()["totals"]["by_status"]["failed"] == 24, 60, "again")
+        assert len(read_failed(world)) == 12, "each once"
+        world.sh("chmod 600 d/bad*")
+        world.must("failed", "--retry")
+        it = in_sync(world)
+        assert read_failed(world) == []
+        assert it["orders"]["failed"] >= 12 and it["orders"]["retry"] >= 24, it

@@ -39,13 +39,13 @@ static int print_one(void *arg, const struct ledger_failed *order)
 			json_pack("{s:o, s:o, s:o, s:i, s:f, s:o, s:s}", "path",
 				control_bytes(order->path), "why", control_bytes(order->why),
 				"host", control_bytes(order->host), "attempts",
-				(int)order->attempts, "time",
+				(int)order->attempts + 1, "time",
 				(double)order->failed_ns / (double)CLOCK_S, "job",
 				control_bytes(order->job), "op", change_op_name(order->op)));
 		return 0;
 	}
 	table_cell(&failed->table, "%s", units_time(order->failed_ns));
-	table_cell(&failed->table, "%u", order->attempts);
+	table_cell(&failed->table, "%u", order->attempts + 1);
 	table_cell(&failed->table, "%s", path);
 	table_cell(&failed->table, "%s", why);
 	return 0;
