@@ -84,8 +84,8 @@ const struct config_row config_rows[] = {
 		.help = "Parts into which paths are divided, one process each. To be "
 			"changed only while the queues are empty."},
 	{"winnow", "held", CONFIG_COUNT, AT(winnow.held), .fallback = "60000", .min = 1,
-		.max = 10000000, .expected = "a number from 1 to 10000000",
-		.help = "Paths that one shard holds in memory at most; more wait in the "
+		.max = 65535, .expected = "a number from 1 to 65535",
+		.help = "Changes that one shard holds in memory at most; more wait in the "
 			"broker."},
 	{"winnow", "in_flight", CONFIG_COUNT, AT(winnow.in_flight), .fallback = "20000", .min = 1,
 		.max = 10000000, .expected = "a number from 1 to 10000000",

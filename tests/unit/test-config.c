@@ -226,6 +226,8 @@ static void values_that_are_wrong(void **state)
 	refused(GOOD "max_delete: 99999999999999999999\n", "expected a number");
 	refused(GOOD "winnow: {shards: 0}\n",
 		"f:4:18: shards: found '0'; expected a number from 1 to 64");
+	refused(GOOD "winnow: {held: 65536}\n", /* the broker counts in 16 bits */
+		"f:4:16: held: found '65536'; expected a number from 1 to 65535");
 	refused(GOOD "journal_size: 65MiB\n", "expected a power of two");
 	refused(GOOD "journal_size: 64MB\n", "expected a power of two");
 	refused(GOOD "journal_size: 8TiB\n", "expected a power of two");
