@@ -27,6 +27,7 @@
 #define BATCH_NS     (100 * CLOCK_MS)
 #define AGAIN_NS     CLOCK_S          /* after a ledger that could not be written */
 #define BARRIER_NS   (200 * CLOCK_MS) /* how often a barrier is looked at */
+#define BARRIER_PART 10               /* at most a tenth of the time: it counts what is open */
 #define TELL_NS      CLOCK_S          /* how often its asker hears of it */
 #define UNASKED_NS   (60 * CLOCK_S)   /* a barrier nobody asks about is over */
 #define SWEEP_NS     (60 * CLOCK_S)
@@ -384,7 +385,8 @@ static void on_barrier(void *arg)
 		log_warning("barriers: %s", why.text);
 	}
 	remind_if_quiet(tally, now);
-	loop_timer_set(&tally->barrier, now + BARRIER_NS);
+	uint64_t after = clock_now(), pause = (after - now) * BARRIER_PART;
+	loop_timer_set(&tally->barrier, after + (pause < BARRIER_NS ? BARRIER_NS : pause));
 }
 
 /* --- the daemon's life -------------------------------------------------------------------- */
