@@ -8,6 +8,12 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from rig import process  # noqa: E402
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
 
 def table(title, heads, rows):
     cells = [heads, *([str(cell) for cell in row] for row in rows)]
@@ -82,3 +88,20 @@ def compare(bare, shim):
     return {"bare_s": median([it[0] for it in bare]), "shim_s": median([it[0] for it in shim]),
             "ratio": median([b[0] / a[0] for a, b in zip(bare, shim)]),
             "cpu_ratio": median([b[1] / a[1] for a, b in zip(bare, shim) if a[1]])}
+
+
+def usage(world):
+    """{name: (processes, CPU seconds, resident bytes)} of all daemons of the world."""
+    found = {}
+    for pid, name in process.of_world(world.directory).items():
+        if name.startswith("mirror") or name in ("beam.smp", "epmd", "erl_child_setup"):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                    fields = file.read().rsplit(") ", 1)[1].split()
+            except OSError:
+                continue
+            name = name if name.startswith("mirror") else "broker"
+            count, cpu, resident = found.get(name, (0, 0, 0))
+            found[name] = (count + 1, cpu + (int(fields[11]) + int(fields[12])) / TICKS,
+                           resident + int(fields[21]) * PAGE)
+    return found
