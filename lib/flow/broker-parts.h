@@ -20,6 +20,7 @@ struct link {
 	const struct carrier_events *events; /* arg is the broker */
 	const char *purpose;                 /* "publish", for the connection's name */
 	struct carrier *carrier;             /* NULL: waiting to try again */
+	size_t node;                         /* of the broker's nodes: which one it is with */
 	bool up;                             /* set by link_is_up() */
 	uint64_t since_ns;                   /* up since */
 	unsigned attempts;                   /* in vain, in a row */

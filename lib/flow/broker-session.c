@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "core/buf.h"
 #include "core/cleanup.h"
@@ -233,6 +234,33 @@ int broker_session_open(const struct broker_url *url, uint64_t deadline_ns,
 	}
 	*ret = STEAL(session);
 	return 0;
+}
+
+int broker_session_open_any(const struct broker_nodes *nodes, uint64_t deadline_ns,
+	struct broker_session **ret, struct why *why)
+{
+	size_t first = 0;
+	int r = -EINVAL;
+	(void)getrandom(&first, sizeof(first), GRND_NONBLOCK);
+	for (size_t left = nodes->count; left; left--) {
+		const struct broker_url *url =
+			&nodes->urls[(first % nodes->count + left) % nodes->count];
+		uint64_t now = clock_now();
+		uint64_t share = deadline_ns > now ? (deadline_ns - now) / left : 0;
+		r = broker_session_open(url, now + share, ret, why);
+		if (r == 0 || r == -ENOMEM) {
+			return r;
+		}
+	}
+	if (nodes->count > 1) {
+		why_prefix(why, "none of the broker's %zu nodes; the last one", nodes->count);
+	}
+	return r;
+}
+
+const struct broker_url *broker_session_node(const struct broker_session *session)
+{
+	return &session->url;
 }
 
 void broker_session_close(struct broker_session *session)

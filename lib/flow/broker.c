@@ -2,6 +2,9 @@
 /*
  * A link is a connection that comes back: after the n-th failure in a row it waits 0.2 s * 2^n,
  * at most 30 s, with a jitter of a quarter, so that hundreds of daemons do not knock at once.
+ * Where the broker has several nodes, a failure means that all of them were tried, one after the
+ * other with hardly a pause; each link begins with any of them, so that they share the load, and
+ * the loss of one concerns few.
  * Only a link that stood for some seconds starts counting anew: a broker that accepts us and
  * then throws us out (a queue is missing) must not be asked five times a second.
  *
@@ -20,6 +23,7 @@
 
 #define RETRY_FIRST_NS (200 * CLOCK_MS)
 #define RETRY_MOST_NS  (30 * CLOCK_S)
+#define NEXT_NODE_NS   (50 * CLOCK_MS)
 #define LINK_STEADY_NS (5 * CLOCK_S)
 
 /* ---- the state --------------------------------------------------------------------------- */
@@ -60,22 +64,38 @@ bool broker_is_up(const struct broker *broker)
 	return broker->publish.up && broker->consume.up;
 }
 
+const struct broker_url *broker_node(const struct broker *broker)
+{
+	return &broker->options.nodes.urls[broker->consume.node];
+}
+
 /* ---- links ------------------------------------------------------------------------------- */
 
-static uint64_t retry_pause(unsigned attempts)
+static uint64_t any_number(void)
 {
-	uint64_t pause = RETRY_FIRST_NS << (attempts < 10 ? attempts : 10), random = 0;
-	if (pause > RETRY_MOST_NS) {
+	uint64_t random = 0;
+	(void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
+	return random;
+}
+
+/* After so many attempts in vain, at so many nodes. */
+static uint64_t retry_pause(unsigned attempts, size_t nodes)
+{
+	size_t rounds = attempts / nodes - 1;
+	uint64_t pause = RETRY_FIRST_NS << (rounds < 10 ? rounds : 10);
+	if (attempts % nodes) {
+		pause = NEXT_NODE_NS;
+	} else if (pause > RETRY_MOST_NS) {
 		pause = RETRY_MOST_NS;
 	}
-	(void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
-	return pause - random % (pause / 4);
+	return pause - any_number() % (pause / 4);
 }
 
 static void link_retry_later(struct link *link)
 {
-	uint64_t pause = retry_pause(link->attempts++);
-	(void)loop_timer_set(&link->retry, clock_now() + pause);
+	size_t nodes = link->broker->options.nodes.count;
+	link->node = (link->node + 1) % nodes;
+	(void)loop_timer_set(&link->retry, clock_now() + retry_pause(++link->attempts, nodes));
 }
 
 static void link_connect(void *arg)
@@ -84,8 +104,8 @@ static void link_connect(void *arg)
 	struct broker *broker = link->broker;
 	char name[96];
 	(void)snprintf(name, sizeof(name), "treemirror %s (%s)", broker->name, link->purpose);
-	int r = carrier_create(broker->loop, &broker->options.url, name, link->events, broker,
-		&link->carrier, &link->why);
+	int r = carrier_create(broker->loop, &broker->options.nodes.urls[link->node], name,
+		link->events, broker, &link->carrier, &link->why);
 	if (r < 0) {
 		broker_changed(broker);
 		link_retry_later(link);
@@ -120,6 +140,7 @@ static void link_init(struct link *link, struct broker *broker, const char *purp
 	link->broker = broker;
 	link->purpose = purpose;
 	link->events = events;
+	link->node = any_number() % broker->options.nodes.count;
 	loop_timer_init(&link->retry, broker->loop, link_connect, link);
 }
 

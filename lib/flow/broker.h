@@ -4,8 +4,8 @@
  * reconnecting by itself.
  *
  * Two connections, one to publish and one to consume (a broker that is short of memory blocks
- * publishers; consumers must go on).  Both reconnect for ever, with growing pauses and jitter;
- * each change of state is told once through `state`.
+ * publishers; consumers must go on).  Both reconnect for ever, with growing pauses and jitter, each
+ * to the next node where the broker has several; each change of state is told once through `state`.
  *
  * Publishing: a copy of each message is kept until the broker has confirmed it, and is sent
  * again after a reconnect; so `confirmed` comes at least once for what was accepted, possibly
@@ -41,8 +41,15 @@ struct broker_url {
 /* Reads a URL (user and password percent-decoded).  Returns 0 or -EINVAL with words. */
 int broker_url_parse(struct span text, struct broker_url *ret, struct why *why);
 
+/* The nodes of one broker, a cluster: any of them will do. */
+#define BROKER_NODES_MAX 8
+struct broker_nodes {
+	struct broker_url urls[BROKER_NODES_MAX];
+	size_t count; /* at least one */
+};
+
 struct broker_options {
-	struct broker_url url;
+	struct broker_nodes nodes;
 	const char *name; /* of this client, shown by the broker's tools */
 	/* up: both connections work.  words: why not, or what keeps messages from being taken
 	 * although they do; "" when all is well.  Only on changes, only from the loop. */
@@ -55,6 +62,8 @@ int broker_create(struct loop *loop, const struct broker_options *options, struc
 /* Drops both connections at once; not from within a callback of the broker. */
 void broker_destroy(struct broker *broker);
 bool broker_is_up(const struct broker *broker);
+/* The node that deliveries come from, or would. */
+const struct broker_url *broker_node(const struct broker *broker);
 
 /* --- publishing ------------------------------------------------------------------------- */
 
@@ -110,6 +119,10 @@ void broker_requeue(struct broker *broker, struct broker_delivery delivery);
 struct broker_session; /* one blocking connection */
 int broker_session_open(const struct broker_url *url, uint64_t deadline_ns,
 	struct broker_session **ret, struct why *why);
+/* To whichever node answers; each gets its share of the time. */
+int broker_session_open_any(const struct broker_nodes *nodes, uint64_t deadline_ns,
+	struct broker_session **ret, struct why *why);
+const struct broker_url *broker_session_node(const struct broker_session *session);
 void broker_session_close(struct broker_session *session);
 int broker_declare_exchange(
 	struct broker_session *session, const char *name, const char *type, struct why *why);

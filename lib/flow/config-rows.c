@@ -37,9 +37,11 @@ const struct config_row config_rows[] = {
 			"meanwhile, sees old and new blocks mixed. By default they are sent whole "
 			"and replaced at once."},
 	{NULL, "broker", CONFIG_BROKER, AT(broker), .fallback = "managed",
-		.expected = "'managed' or a URL such as amqps://user@host/vhost",
+		.expected = "'managed', a URL such as amqps://user@host/vhost, or a list of URLs",
 		.help = "The RabbitMQ that carries the changes: 'managed' is a private one "
-			"on this host, started and stopped with the mirror. The password of a URL "
+			"on this host, started and stopped with the mirror. Of a cluster, the "
+			"URLs of its nodes, at most eight: each daemon is with one of them, and "
+			"goes to another one when that fails. The password of a URL "
 			"stands in $XDG_CONFIG_HOME/treemirror/credentials, mode 0600, one URL a "
 			"line."},
 	{NULL, "broker_ca", CONFIG_FILE, AT(broker_ca), .expected = "a path",

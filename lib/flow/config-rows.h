@@ -11,7 +11,7 @@
 enum config_type {
 	CONFIG_MIRROR,    /* char *: a name fit for queues and files */
 	CONFIG_TREES,     /* struct tree *, with tree_count */
-	CONFIG_BROKER,    /* char *: "managed" or a URL without a password */
+	CONFIG_BROKER,    /* char **: "managed" or URLs without a password; NULL-terminated */
 	CONFIG_FILE,      /* char *: a path, absolute or ~/…; NULL where not given */
 	CONFIG_TEXT,      /* char * */
 	CONFIG_TIME,      /* uint64_t, ns */

@@ -87,6 +87,15 @@ static void show_rate(FILE *out, uint64_t bytes)
 	(void)fprintf(out, "%s%s", config_size_text(bytes, text, sizeof(text)), bytes ? "/s" : "");
 }
 
+static void show_broker(FILE *out, const struct config *config)
+{
+	if (config->broker[1]) {
+		show_list(out, config->broker);
+	} else {
+		show_string(out, config->broker[0]);
+	}
+}
+
 static void show_trees(FILE *out, const struct config *config)
 {
 	for (size_t i = 0; i < config->tree_count; i++) {
@@ -120,8 +129,10 @@ static void show_value(FILE *out, const struct config *config, const struct conf
 	case CONFIG_TREES:
 		show_trees(out, config);
 		break;
-	case CONFIG_MIRROR:
 	case CONFIG_BROKER:
+		show_broker(out, config);
+		break;
+	case CONFIG_MIRROR:
 	case CONFIG_FILE:
 	case CONFIG_TEXT:
 		show_string(out, *(char *const *)field);
@@ -156,7 +167,7 @@ static void show_value(FILE *out, const struct config *config, const struct conf
 
 static bool is_string(const struct config_row *row)
 {
-	return row->type == CONFIG_FILE || row->type == CONFIG_TEXT || row->type == CONFIG_BROKER;
+	return row->type == CONFIG_FILE || row->type == CONFIG_TEXT;
 }
 
 static bool begins_section(size_t i)

@@ -207,16 +207,13 @@ bool config_has_password(struct span url)
 	return at && memchr(host, ':', (size_t)(at - host));
 }
 
-static int read_broker(const struct config_source *source, const struct config_row *row,
-	const yaml_node_t *node, struct config *config)
+/* One node's URL. */
+static int read_node(const struct config_source *source, const struct config_row *row,
+	const yaml_node_t *node, struct broker_url *ret, char **ret_text)
 {
-	struct span text = text_of(node);
-	struct broker_url url;
+	bool scalar = node->type == YAML_SCALAR_NODE;
+	struct span text = scalar ? text_of(node) : SPAN_NONE;
 	struct why why = {""};
-	config->broker_managed = span_equal(text, SPAN("managed"));
-	if (config->broker_managed) {
-		return set_string(&config->broker, text);
-	}
 	if (!span_starts(text, SPAN("amqp://")) && !span_starts(text, SPAN("amqps://"))) {
 		return unexpected(source, row, node);
 	}
@@ -227,11 +224,52 @@ static int read_broker(const struct config_source *source, const struct config_r
 			"password out "
 			"of this one");
 	}
-	if (broker_url_parse(text, &url, &why) < 0) {
+	if (broker_url_parse(text, ret, &why) < 0) {
 		return config_refuse(source, node->start_mark, "broker: %s; expected %s", why.text,
 			row->expected);
 	}
-	return set_string(&config->broker, text);
+	return set_string(ret_text, text);
+}
+
+/* Queues of another virtual host are others, with messages that nobody would miss. */
+static int read_nodes(const struct config_source *source, const struct config_row *row,
+	const yaml_node_t *list, struct config *config)
+{
+	struct broker_url first, url;
+	size_t count = config_list_length(list);
+	if (count == 0 || count > BROKER_NODES_MAX) {
+		return unexpected(source, row, list);
+	}
+	for (size_t i = 0; i < count; i++) {
+		const yaml_node_t *node = config_list_item(source, list, i);
+		int r = read_node(source, row, node, i ? &url : &first, &config->broker[i]);
+		if (r < 0) {
+			return r;
+		}
+		if (i && strcmp(url.vhost, first.vhost) != 0) {
+			return config_refuse(source, node->start_mark,
+				"broker: virtual host '%s', but '%s' at the first node; expected "
+				"the nodes of one cluster",
+				url.vhost, first.vhost);
+		}
+	}
+	return 0;
+}
+
+static int read_broker(const struct config_source *source, const struct config_row *row,
+	const yaml_node_t *node, struct config *config)
+{
+	struct broker_url url;
+	bool list = node->type == YAML_SEQUENCE_NODE;
+	config->broker = calloc(BROKER_NODES_MAX + 1, sizeof(char *));
+	if (!config->broker) {
+		return -ENOMEM;
+	}
+	config->broker_managed =
+		node->type == YAML_SCALAR_NODE && span_equal(text_of(node), SPAN("managed"));
+	return config->broker_managed ? set_string(&config->broker[0], SPAN("managed"))
+	       : list                 ? read_nodes(source, row, node, config)
+				      : read_node(source, row, node, &url, &config->broker[0]);
 }
 
 static const char *const transport_names[] = {
@@ -418,15 +456,14 @@ int config_read_value(const struct config_source *source, const struct config_ro
 		return read_places(source, row, node, config);
 	case CONFIG_PAUSES:
 		return read_pauses(source, row, node, config);
+	case CONFIG_BROKER:
+		return read_broker(source, row, node, config);
 	default:
 		break;
 	}
 	if (node->type != YAML_SCALAR_NODE || is_nothing(node) ||
 		memchr(node->data.scalar.value, '\0', node->data.scalar.length)) {
 		return unexpected(source, row, node);
-	}
-	if (row->type == CONFIG_BROKER) {
-		return read_broker(source, row, node, config);
 	}
 	int r = read_scalar(row, text_of(node), config_field(config, row));
 	return r == -EINVAL ? unexpected(source, row, node) : r;

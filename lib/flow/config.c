@@ -49,10 +49,10 @@ void config_destroy(struct config *config)
 			config_free_trees(config->trees, config->tree_count);
 			break;
 		case CONFIG_PLACES:
-			config_free_list(config->journal);
+		case CONFIG_BROKER:
+			config_free_list(*(char ***)field);
 			break;
 		case CONFIG_MIRROR:
-		case CONFIG_BROKER:
 		case CONFIG_FILE:
 		case CONFIG_TEXT:
 		case CONFIG_PAUSES:

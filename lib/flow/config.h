@@ -56,7 +56,7 @@ struct config {
 	struct tree *trees;
 	size_t tree_count;
 	bool broker_managed;
-	char *broker;    /* URL without a password, or "managed" */
+	char **broker;   /* URLs of its nodes without a password, or "managed"; NULL-terminated */
 	char *broker_ca; /* amqps: file of trusted certificates, or NULL */
 	uint64_t delay_ns, max_delay_ns;
 	uint64_t settle_ns;    /* how long caches and old servers are not believed */
@@ -108,11 +108,11 @@ void config_show_defaults(FILE *out);
 void config_show_manual(FILE *out);
 
 /*
- * The broker's URL with its password: from the credentials file
+ * Where the broker is, with passwords: from the credentials file
  * ($XDG_CONFIG_HOME/treemirror/credentials, refused unless 0600), or for a managed broker from
  * its files in the state directory.  Returns 0, -ENOENT (managed: never started), -EPERM, …
  */
-int config_broker_url(const struct config *config, struct broker_url *ret, struct why *why);
+int config_broker(const struct config *config, struct broker_nodes *ret, struct why *why);
 
 /* Below which tree a canonical source path lies (the deepest); NULL: none.  *ret_rel may be
  * empty: the root itself. */

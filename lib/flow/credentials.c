@@ -110,7 +110,7 @@ static int search(
 	return -ENOENT;
 }
 
-static int with_password(const struct config *config, struct broker_url *url, struct why *why)
+static int with_password(const char *text, struct broker_url *url, struct why *why)
 {
 	CLEANUP(free_p) char *directory = place_config_directory();
 	CLEANUP(close_file) FILE *file = NULL;
@@ -121,23 +121,21 @@ static int with_password(const struct config *config, struct broker_url *url, st
 	(void)snprintf(path, sizeof(path), "%s/credentials", directory);
 	int r = open_file(path, &file, why);
 	if (r == 0) {
-		r = search(file, path, strchr(config->broker, '@') == NULL, url, why);
+		r = search(file, path, strchr(text, '@') == NULL, url, why);
 	}
 	if (r == -ENOENT) {
 		return why_error(why, -ENOENT, "no password for %s; expected a line for it in %s",
-			config->broker, path);
+			text, path);
 	}
 	return r;
 }
 
-int config_broker_url(const struct config *config, struct broker_url *ret, struct why *why)
+static int whole_url(
+	const struct config *config, const char *text, struct broker_url *ret, struct why *why)
 {
-	if (config->broker_managed) {
-		return managed_url(config, ret, why);
-	}
-	int r = broker_url_parse(span_str(config->broker), ret, why);
+	int r = broker_url_parse(span_str(text), ret, why);
 	if (r == 0) {
-		r = with_password(config, ret, why);
+		r = with_password(text, ret, why);
 	}
 	if (r == 0 && config->broker_ca) {
 		size_t room = sizeof(ret->ca_file);
@@ -147,4 +145,21 @@ int config_broker_url(const struct config *config, struct broker_url *ret, struc
 		}
 	}
 	return r;
+}
+
+int config_broker(const struct config *config, struct broker_nodes *ret, struct why *why)
+{
+	ret->count = 0;
+	if (config->broker_managed) {
+		ret->count = 1;
+		return managed_url(config, &ret->urls[0], why);
+	}
+	for (size_t i = 0; config->broker[i]; i++) {
+		int r = whole_url(config, config->broker[i], &ret->urls[i], why);
+		if (r < 0) {
+			return r;
+		}
+		ret->count = i + 1;
+	}
+	return 0;
 }

@@ -25,6 +25,7 @@
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "flow/managed.h"
 #include "flow/place.h"
 #include "flow/topology.h"
 
@@ -44,7 +45,7 @@ static struct running {
 	struct loop_timer beat, end, leave;
 	uint64_t leave_deadline_ns;
 	bool ready, drained, leaving;
-	struct broker_url url;
+	struct broker_url url;   /* of a managed broker */
 	struct why broker_words; /* what the broker says although it is up */
 	bool moved;              /* the broker is elsewhere now */
 } running;
@@ -123,7 +124,7 @@ static void on_beat(void *arg)
 static bool broker_has_moved(struct running *run)
 {
 	struct broker_url url;
-	return run->config->broker_managed && config_broker_url(run->config, &url, NULL) == 0 &&
+	return run->config->broker_managed && managed_url(run->config, &url, NULL) == 0 &&
 	       (url.port != run->url.port || strcmp(url.password, run->url.password) != 0);
 }
 
@@ -132,7 +133,8 @@ static void on_broker_state(void *arg, bool up, const char *words)
 	struct running *run = arg;
 	(void)why_error(&run->broker_words, 0, "%s", words);
 	if (up && !*words) {
-		log_info("connected to the broker");
+		const struct broker_url *node = broker_node(run->service.broker);
+		log_info("connected to the broker at %s:%u", node->host, node->port);
 	} else {
 		log_warning("broker: %s", words);
 	}
@@ -386,11 +388,11 @@ static int open_loop(struct running *run)
 static int open_broker(struct running *run, struct why *why)
 {
 	struct broker_options options = {.name = run->name, .state = on_broker_state, .arg = run};
-	int r = config_broker_url(run->config, &run->url, why);
+	int r = config_broker(run->config, &options.nodes, why);
 	if (r == -ENOENT && run->config->broker_managed) {
 		return -EAGAIN; /* not prepared yet */
 	}
-	options.url = run->url;
+	run->url = options.nodes.urls[0];
 	r = r < 0 ? r : broker_create(run->service.loop, &options, &run->service.broker);
 	explicit_bzero(&options, sizeof(options));
 	return r;

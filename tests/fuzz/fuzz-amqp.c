@@ -336,7 +336,12 @@ static void turns(void)
 static void begin(void)
 {
 	struct broker_options options = {.name = "fuzz",
-		.url = {.host = "h", .port = 5672, .user = "u", .password = "p", .vhost = "/"}};
+		.nodes = {.urls = {{.host = "h",
+				  .port = 5672,
+				  .user = "u",
+				  .password = "p",
+				  .vhost = "/"}},
+			.count = 1}};
 	const char *const exchanges[] = {"x"};
 	memset(streams, 0, sizeof(streams));
 	memset(deliveries, 0, sizeof(deliveries));

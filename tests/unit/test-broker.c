@@ -34,13 +34,18 @@ static void on_state(void *arg, bool up, const char *words)
 	(void)snprintf(client->words, sizeof(client->words), "%s", words);
 }
 
-static void client_open_url(struct client *client, const struct broker_url *url)
+static void client_open_nodes(struct client *client, const struct broker_nodes *nodes)
 {
 	struct broker_options options = {
-		.url = *url, .name = "test", .state = on_state, .arg = client};
+		.nodes = *nodes, .name = "test", .state = on_state, .arg = client};
 	*client = (struct client){.ack = true};
 	assert_int_equal(loop_create(&client->loop), 0);
 	assert_int_equal(broker_create(client->loop, &options, &client->broker), 0);
+}
+
+static void client_open_url(struct client *client, const struct broker_url *url)
+{
+	client_open_nodes(client, &(struct broker_nodes){{*url}, 1});
 }
 
 static void client_open(struct client *client)
@@ -562,6 +567,36 @@ static void faults_have_words(void **state)
 		&bad, -ECONNREFUSED, "cannot connect to '127.0.0.1' port", "Connection refused");
 }
 
+/* Most nodes are away: whoever connects gets to the one that is not, wherever it begins. */
+static void other_nodes(void **state)
+{
+	struct broker_nodes nodes = {.count = BROKER_NODES_MAX};
+	struct broker_session *session = NULL;
+	struct client client;
+	struct why why;
+	(void)state;
+	for (size_t i = 0; i < nodes.count; i++) {
+		assert_int_equal(managed_url(&rig_config, &nodes.urls[i], NULL), 0);
+		if (i != 3) {
+			close(listener(&nodes.urls[i].port));
+		}
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		client_open_nodes(&client, &nodes);
+		TURN_UNTIL(&client, NULL, client.up);
+		assert_int_equal(broker_node(client.broker)->port, nodes.urls[3].port);
+		client_close(&client);
+		assert_int_equal(
+			broker_session_open_any(&nodes, clock_now() + PATIENCE, &session, &why), 0);
+		assert_int_equal(broker_session_node(session)->port, nodes.urls[3].port);
+		broker_session_close(session);
+	}
+	nodes.count = 3;
+	assert_int_equal(broker_session_open_any(&nodes, clock_now() + PATIENCE, &session, &why),
+		-ECONNREFUSED);
+	assert_non_null(strstr(why.text, "none of the broker's 3 nodes; the last one"));
+}
+
 /* Accepts and says nothing: the loop goes on turning, and after ten seconds there are words. */
 static void hung_broker(void **state)
 {
@@ -645,6 +680,7 @@ int main(void)
 		cmocka_unit_test(untaken_messages_wait),
 		cmocka_unit_test(deleted_queue_is_told),
 		cmocka_unit_test(faults_have_words),
+		cmocka_unit_test(other_nodes),
 		cmocka_unit_test(hung_broker),
 		cmocka_unit_test(no_broker_at_all),
 		cmocka_unit_test(nothing_is_lost),

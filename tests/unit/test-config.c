@@ -59,7 +59,7 @@ static void defaults(void **state)
 	(void)state;
 	assert_string_equal(config->mirror, "x");
 	assert_true(config->broker_managed);
-	assert_string_equal(config->broker, "managed");
+	assert_string_equal(config->broker[0], "managed");
 	assert_null(config->broker_ca);
 	assert_int_equal(config->delay_ns, 30 * CLOCK_S);
 	assert_int_equal(config->max_delay_ns, 300 * CLOCK_S);
@@ -105,7 +105,7 @@ static void values(void **state)
 	assert_string_equal(config->journal[0], "/x/%h");
 	assert_int_equal(config->journal_size_bytes, UINT64_C(2) << 30);
 	assert_false(config->broker_managed);
-	assert_string_equal(config->broker, "amqps://u@h/v");
+	assert_string_equal(config->broker[0], "amqps://u@h/v");
 	assert_string_equal(config->broker_ca, "/home/u/ca.pem");
 	assert_int_equal(config->copier.transport, TRANSPORT_SSH);
 	assert_int_equal(config->copier.window_bytes, 65536);
@@ -186,6 +186,23 @@ static void keys(void **state)
 		"f:3:38: in_place: found 'maybe'; expected true or false");
 }
 
+static void nodes_of_a_cluster(void **state)
+{
+	char text[4096] = "";
+	struct config *config = parsed(GOOD "broker: [amqps://u@a/v, 'amqp://u@b:1/v']\n");
+	(void)state;
+	FILE *out = fmemopen(text, sizeof(text), "w");
+	config_show(config, out);
+	(void)fclose(out);
+	config_destroy(config);
+	config = parsed(text);
+	assert_false(config->broker_managed);
+	assert_string_equal(config->broker[0], "amqps://u@a/v");
+	assert_string_equal(config->broker[1], "amqp://u@b:1/v");
+	assert_null(config->broker[2]);
+	config_destroy(config);
+}
+
 static void words_of_a_tree(void **state)
 {
 	char text[4096] = "";
@@ -256,6 +273,13 @@ static void brokers_that_are_wrong(void **state)
 	refused(GOOD "broker: http://h/\n", "f:4:9: broker: found 'http://h/'");
 	refused(GOOD "broker: amqp://u@h:port/\n", "f:4:9: broker: ");
 	refused(GOOD "broker: amqps://u:secret@h/v\n", "credentials");
+	refused(GOOD "broker: []\n", "f:4:9: broker: found a list; expected 'managed', a URL");
+	refused(GOOD "broker: {a: b}\n", "f:4:9: broker: found a map");
+	refused(GOOD "broker: [managed]\n", "f:4:10: broker: found 'managed'");
+	refused(GOOD "broker: [amqp://a/v, [amqp://b/v]]\n", "f:4:22: broker: found a list");
+	refused(GOOD "broker: [amqp://a/v, amqp://b/w]\n",
+		"f:4:22: broker: virtual host 'w', but 'v' at the first node");
+	refused(GOOD "broker: [amqp://a/v, amqps://u:secret@h/v]\n", "credentials");
 	struct config *config = NULL;
 	struct why why;
 	assert_int_equal(
@@ -459,45 +483,56 @@ static void passwords(void **state)
 {
 	struct config *config =
 		parsed(GOOD "broker: amqps://op@Broker.example/v\nbroker_ca: /ca\n");
-	struct broker_url url;
+	struct broker_nodes nodes;
 	struct why why;
 	(void)state;
-	assert_int_equal(config_broker_url(config, &url, &why), -ENOENT);
+	assert_int_equal(config_broker(config, &nodes, &why), -ENOENT);
 	assert_non_null(strstr(why.text, "treemirror/credentials"));
 	write_file("credentials",
 		"# comment\n\n amqp://op:no@broker.example/v \namqps://op:no@broker.example/w\n"
 		"amqps://other:no@broker.example/v\namqps://op:no@broker.example:1/v\n"
 		"amqps://op:s%40cret@broker.example:5671/v\r\n",
 		0600);
-	assert_int_equal(config_broker_url(config, &url, &why), 0);
-	assert_string_equal(url.password, "s@cret");
-	assert_string_equal(url.user, "op");
-	assert_string_equal(url.vhost, "v");
-	assert_string_equal(url.ca_file, "/ca");
-	assert_true(url.tls);
+	assert_int_equal(config_broker(config, &nodes, &why), 0);
+	assert_string_equal(nodes.urls[0].password, "s@cret");
+	assert_string_equal(nodes.urls[0].user, "op");
+	assert_string_equal(nodes.urls[0].vhost, "v");
+	assert_string_equal(nodes.urls[0].ca_file, "/ca");
+	assert_true(nodes.urls[0].tls);
 	config_destroy(config);
 
 	config = parsed(GOOD "broker: amqps://broker.example/v\n");
-	assert_int_equal(config_broker_url(config, &url, &why), 0);
-	assert_string_equal(url.user, "other");
+	assert_int_equal(config_broker(config, &nodes, &why), 0);
+	assert_string_equal(nodes.urls[0].user, "other");
+	config_destroy(config);
+
+	config = parsed(GOOD "broker: [amqps://op@broker.example/v, amqps://op@second/v]\n");
+	assert_int_equal(config_broker(config, &nodes, &why), -ENOENT);
+	assert_non_null(strstr(why.text, "no password for amqps://op@second/v"));
+	write_file(
+		"credentials", "amqps://op:one@broker.example/v\namqps://op:two@second/v\n", 0600);
+	assert_int_equal(config_broker(config, &nodes, &why), 0);
+	assert_int_equal(nodes.count, 2);
+	assert_string_equal(nodes.urls[0].password, "one");
+	assert_string_equal(nodes.urls[1].password, "two");
 	config_destroy(config);
 }
 
 static void unsafe_passwords(void **state)
 {
 	struct config *config = parsed(GOOD "broker: amqp://op@h\n");
-	struct broker_url url;
+	struct broker_nodes nodes;
 	struct why why;
 	(void)state;
 	write_file("credentials", "amqp://op:hidden@h\n", 0640);
-	assert_int_equal(config_broker_url(config, &url, &why), -EPERM);
+	assert_int_equal(config_broker(config, &nodes, &why), -EPERM);
 	assert_non_null(strstr(why.text, "mode 0640; expected 0600"));
 	write_file("credentials", "amqp://op:hidden@h\n", 0400);
-	assert_int_equal(config_broker_url(config, &url, &why), 0);
-	assert_string_equal(url.password, "hidden");
+	assert_int_equal(config_broker(config, &nodes, &why), 0);
+	assert_string_equal(nodes.urls[0].password, "hidden");
 	assert_int_equal(chmod(path_of("credentials"), 0600), 0);
 	write_file("credentials", "\nop:hidden@h\n", 0600);
-	assert_int_equal(config_broker_url(config, &url, &why), -EINVAL);
+	assert_int_equal(config_broker(config, &nodes, &why), -EINVAL);
 	assert_non_null(strstr(why.text, "credentials:2: expected a URL"));
 	assert_null(strstr(why.text, "hidden"));
 	config_destroy(config);
@@ -511,6 +546,7 @@ int main(void)
 		cmocka_unit_test(locations),
 		cmocka_unit_test(files_that_are_no_map),
 		cmocka_unit_test(keys),
+		cmocka_unit_test(nodes_of_a_cluster),
 		cmocka_unit_test(words_of_a_tree),
 		cmocka_unit_test(values_that_are_wrong),
 		cmocka_unit_test(brokers_that_are_wrong),

@@ -71,11 +71,11 @@ static void run_poster(void)
 {
 	struct why why = {""};
 	struct running running = {0};
-	struct broker_options broker_options = {.name = "poster"};
+	struct broker_options broker_options = {.nodes.count = 1, .name = "poster"};
 	struct post_options options = {
 		.config = &rig_config, .problem = no_problem, .failed = give_up, .beat = no_beat};
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (managed_url(&rig_config, &broker_options.url, &why) < 0 ||
+	if (managed_url(&rig_config, &broker_options.nodes.urls[0], &why) < 0 ||
 		loop_create(&running.loop) < 0 ||
 		loop_add_signal(running.loop, SIGTERM, terminated, &running) < 0 ||
 		broker_create(running.loop, &broker_options, &options.broker) < 0) {
@@ -260,9 +260,9 @@ static void witnessed(void *arg, struct broker_delivery delivery, struct span bo
 
 static void witness_open(struct witness *w)
 {
-	struct broker_options options = {.name = "witness"};
+	struct broker_options options = {.nodes.count = 1, .name = "witness"};
 	*w = (struct witness){0};
-	assert_int_equal(managed_url(&rig_config, &options.url, NULL), 0);
+	assert_int_equal(managed_url(&rig_config, &options.nodes.urls[0], NULL), 0);
 	assert_int_equal(loop_create(&w->loop), 0);
 	assert_int_equal(broker_create(w->loop, &options, &w->broker), 0);
 	assert_int_equal(broker_consume(w->broker, "q_test_tally", NULL, 0, 1000, witnessed, NULL,

@@ -20,10 +20,11 @@ DEFINE_CLEANUP(struct change *, change_destroy)
 
 int repair_open(const struct config *config, struct repair *ret, struct why *why)
 {
-	struct broker_url url;
+	struct broker_nodes nodes;
 	*ret = (struct repair){.config = config};
-	int r = config_broker_url(config, &url, why);
-	return r < 0 ? r : broker_session_open(&url, clock_now() + LOGIN_NS, &ret->session, why);
+	int r = config_broker(config, &nodes, why);
+	return r < 0 ? r
+		     : broker_session_open_any(&nodes, clock_now() + LOGIN_NS, &ret->session, why);
 }
 
 /* A directory that is missing, or stands where something else has to be, is asked for whole.  A

@@ -36,7 +36,7 @@ static int config_run(struct command *command)
 		config_show(config, stdout);
 	} else {
 		printf("OK: %s: mirror %s, %zu tree%s, broker %s\n", config->file, config->mirror,
-			config->tree_count, config->tree_count == 1 ? "" : "s", config->broker);
+			config->tree_count, config->tree_count == 1 ? "" : "s", config->broker[0]);
 	}
 	return EXIT_DONE;
 }

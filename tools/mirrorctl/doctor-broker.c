@@ -43,7 +43,8 @@ void doctor_check_broker(struct doctor *doctor)
 		doctor_bad(doctor, "broker", "%s", why.text);
 		return;
 	}
-	doctor_good("broker", "%s accepts the log-in", config->broker);
+	const struct broker_url *node = broker_session_node(session);
+	doctor_good("broker", "%s:%u accepts the log-in", node->host, node->port);
 	check_queues(doctor, session);
 	if (!config->broker_managed) {
 		doctor_note("broker",

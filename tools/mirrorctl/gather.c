@@ -226,9 +226,9 @@ static void see_journals(struct view *view)
 int gather_session(const struct config *config, uint64_t deadline_ns, struct broker_session **ret,
 	struct why *why)
 {
-	struct broker_url url;
-	int r = config_broker_url(config, &url, why);
-	return r < 0 ? r : broker_session_open(&url, deadline_ns, ret, why);
+	struct broker_nodes nodes;
+	int r = config_broker(config, &nodes, why);
+	return r < 0 ? r : broker_session_open_any(&nodes, deadline_ns, ret, why);
 }
 
 static int see_queue(

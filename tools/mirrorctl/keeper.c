@@ -116,12 +116,12 @@ static void work_prepare(void *arg)
 static void work_declare(void *arg)
 {
 	struct keeper *keeper = arg;
-	struct broker_url url;
+	struct broker_nodes nodes;
 	struct broker_session *session = NULL;
 	uint64_t deadline = clock_now() + LOGIN_NS;
-	int r = config_broker_url(keeper->config, &url, &keeper->job_why);
+	int r = config_broker(keeper->config, &nodes, &keeper->job_why);
 	if (r == 0) {
-		r = broker_session_open(&url, deadline, &session, &keeper->job_why);
+		r = broker_session_open_any(&nodes, deadline, &session, &keeper->job_why);
 	}
 	if (r == 0) {
 		r = topology_declare(keeper->config, session, &keeper->job_why);
@@ -291,7 +291,7 @@ json_t *keeper_json(const struct keeper *keeper)
 		keeper->config->broker_managed, "state", state_name(keeper), "words",
 		control_text(words), "error", keeper->error, "pid", (int)process->pid, "restarts",
 		(json_int_t)process->restarts, "since_ns", (json_int_t)process->since_wall_ns,
-		"last_exit", process->last_exit, "url", keeper->config->broker);
+		"last_exit", process->last_exit, "url", keeper->config->broker[0]);
 }
 
 int keeper_init(struct keeper *keeper, struct loop *loop, const struct config *config,
