@@ -41,6 +41,10 @@ static void take(struct copier *copier, struct task_pool *pool, struct slots *sl
 	struct change *order = NULL;
 	struct why why;
 	int r = message_decode_change(body, &order, &why);
+	if (r == -EPROTONOSUPPORT) {
+		service_keep(copier->service, &why);
+		return;
+	}
 	if (r < 0) {
 		log_error("an order that nobody can read is dropped (%llu so far): %s",
 			(unsigned long long)++copier->unreadable, why.text);
@@ -64,6 +68,12 @@ static void on_bulk(void *arg, struct broker_delivery delivery, struct span body
 {
 	struct copier *copier = arg;
 	take(copier, copier->bulk, &copier->bulk_slots, delivery, body);
+}
+
+static void on_lost(void *arg)
+{
+	struct copier *copier = arg;
+	service_kept_void(copier->service);
 }
 
 static void purge_all(void *arg)
@@ -192,10 +202,10 @@ static int consume(struct copier *copier, unsigned live_slots, unsigned bulk_slo
 	struct topology_name bulk = topology_queue(config, "bulk");
 	broker_on_room(broker, settle_room, copier);
 	int r = broker_consume(broker, orders.text, NULL, 0, deliveries(config, live_slots),
-		on_order, NULL, copier, &copier->orders_consumer);
+		on_order, on_lost, copier, &copier->orders_consumer);
 	if (r == 0) {
 		r = broker_consume(broker, bulk.text, NULL, 0, deliveries(config, bulk_slots),
-			on_bulk, NULL, copier, &copier->bulk_consumer);
+			on_bulk, on_lost, copier, &copier->bulk_consumer);
 	}
 	return r;
 }

@@ -8,7 +8,8 @@
  *
  * Messages are gathered into one transaction (BATCH of them, or what came within BATCH_NS) and
  * acknowledged after its commit.  When the ledger cannot be written they stay here and are tried
- * again: nothing is lost, the queue waits in the broker.
+ * again: nothing is lost, the queue waits in the broker.  So it does behind a message of a newer
+ * version: what that says may be owed, and a barrier must not be reached without it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -249,7 +250,14 @@ static void on_message(void *arg, struct broker_delivery delivery, struct span b
 	struct tally *tally = arg;
 	struct entry entry = {.delivery = delivery};
 	struct why why;
+	if (tally->service->kept) {
+		return; /* stands behind a message that has to come first */
+	}
 	int r = entry_decode(body, &entry, &why);
+	if (r == -EPROTONOSUPPORT) {
+		service_keep(tally->service, &why);
+		return;
+	}
 	if (r < 0) {
 		/* The winnow says so too where it concerns a change: here it is not counted. */
 		log_warning("not counted, unreadable: %s", why.text);
@@ -276,7 +284,9 @@ static void on_message(void *arg, struct broker_delivery delivery, struct span b
 /* What is not committed will be delivered again. */
 static void on_lost(void *arg)
 {
-	forget_batch(arg, false);
+	struct tally *tally = arg;
+	forget_batch(tally, false);
+	service_kept_void(tally->service);
 }
 
 /* --- barriers ----------------------------------------------------------------------------- */
@@ -449,11 +459,27 @@ static int setup(struct service *service, struct why *why)
 		tally, &tally->consumer);
 }
 
+/* What it publishes about itself waits behind the message that it keeps. */
+static void note_here(struct tally *tally, const struct note *beat)
+{
+	struct why why;
+	int r = ledger_begin(tally->ledger, clock_wall(), &why);
+	r = r < 0 ? r : ledger_beat(tally->ledger, beat, &why);
+	r = r < 0 ? r : ledger_commit(tally->ledger, &why);
+	if (r < 0) {
+		ledger_rollback(tally->ledger);
+		log_warning("how it goes: %s", why.text);
+	}
+}
+
 static void beat(struct service *service, struct note *note)
 {
 	struct tally *tally = service->state;
 	note->backlog = tally->count;
 	note->captured = tally->taken;
+	if (service->kept) {
+		note_here(tally, note);
+	}
 }
 
 /*

@@ -123,9 +123,17 @@ static void on_room(void *arg)
 
 /* --- what comes in ------------------------------------------------------------------------ */
 
-/* Anybody with rights at the broker can post one: it must neither block the shard nor look so. */
-static void unreadable(struct broker_delivery delivery, const char *what, const struct why *why)
+/*
+ * What a newer version has written is kept.  The rest anybody with rights at the broker can post:
+ * it must neither block the shard nor look so.
+ */
+static void unreadable(
+	struct broker_delivery delivery, const char *what, int error, const struct why *why)
 {
+	if (error == -EPROTONOSUPPORT) {
+		service_keep(winnow.service, why);
+		return;
+	}
 	log_warning("%s that nobody can read is dropped (%llu so far): %s", what,
 		(unsigned long long)++winnow.unreadable, why->text);
 	broker_ack(winnow.service->broker, delivery);
@@ -166,8 +174,8 @@ static void on_change(void *arg, struct broker_delivery delivery, struct span bo
 	CLEANUP(change_destroy_p) struct change *change = NULL;
 	struct why why;
 	int r = message_decode_change(body, &change, &why);
-	if (r == -EBADMSG) {
-		unreadable(delivery, "a change", &why);
+	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
+		unreadable(delivery, "a change", r, &why);
 		return;
 	}
 	if (r == 0 && message_shard(change->path, (unsigned)config->winnow.shards) !=
@@ -189,8 +197,9 @@ static void take_receipt(struct broker_delivery delivery, struct span body)
 {
 	struct receipt receipt = {.status = RECEIPT_DONE};
 	struct why why;
-	if (message_decode_receipt(body, &receipt, &why) < 0) {
-		unreadable(delivery, "a receipt", &why);
+	int r = message_decode_receipt(body, &receipt, &why);
+	if (r < 0) {
+		unreadable(delivery, "a receipt", r, &why);
 		return;
 	}
 	window_receipt(winnow.window, receipt.path, receipt.id);
@@ -202,8 +211,9 @@ static void take_note(struct broker_delivery delivery, struct span body)
 {
 	struct note note = {.kind = NOTE_FLUSH};
 	struct why why;
-	if (message_decode_note(body, &note, &why) < 0) {
-		unreadable(delivery, "a note", &why);
+	int r = message_decode_note(body, &note, &why);
+	if (r < 0) {
+		unreadable(delivery, "a note", r, &why);
 		return;
 	}
 	if (note.kind == NOTE_FLUSH && note.now) {
@@ -217,8 +227,9 @@ static void on_answer(void *arg, struct broker_delivery delivery, struct span bo
 {
 	enum message_kind kind;
 	struct why why;
-	if (message_kind(body, &kind, &why) < 0) {
-		unreadable(delivery, "a message", &why);
+	int r = message_kind(body, &kind, &why);
+	if (r < 0) {
+		unreadable(delivery, "a message", r, &why);
 	} else if (kind == MESSAGE_RECEIPT) {
 		take_receipt(delivery, body);
 	} else if (kind == MESSAGE_NOTE) {
@@ -233,6 +244,7 @@ static void on_answer(void *arg, struct broker_delivery delivery, struct span bo
 static void on_lost(void *arg)
 {
 	window_drop(winnow.window);
+	service_kept_void(winnow.service);
 	if (!winnow.service->stopping) {
 		loop_timer_set(&winnow.due, CLOCK_NEVER);
 	}

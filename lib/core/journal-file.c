@@ -162,6 +162,20 @@ static uint64_t file_size(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
 }
 
+/*
+ * A ring of a newer version is neither read nor replaced: what is in it would be lost, and programs
+ * that write to it go on.  Its two digits, or NULL.
+ */
+static const char *newer_version(const struct journal_ring *ring)
+{
+	static const uint64_t ours = RING_MAGIC;
+	const char *magic = (const char *)&ring->magic, *known = (const char *)&ours;
+	size_t digits = sizeof(ours) - 2;
+	return memcmp(magic, known, digits) == 0 && memcmp(magic + digits, known + digits, 2) > 0
+		       ? magic + digits
+		       : NULL;
+}
+
 /* Whether the header describes exactly this file, and its positions are possible. */
 static const char *header_fault(const struct journal_ring *ring, uint64_t bytes)
 {
@@ -213,7 +227,8 @@ static void note_shape(struct journal *journal)
 	journal->drafts = journal->ring->drafts;
 }
 
-/* Maps an existing ring; -EBADMSG where it is damaged, -ENOENT where there is none. */
+/* Maps an existing ring; -EBADMSG where it is damaged, -ENOENT where there is none,
+ * -EPROTONOSUPPORT where a newer version has made it. */
 static int map_existing(struct journal *journal, struct why *why)
 {
 	int access = journal->peeking ? O_RDONLY : O_RDWR;
@@ -235,6 +250,16 @@ static int map_existing(struct journal *journal, struct why *why)
 		return why_error(why, r, "map the journal's ring: %s", strerror(-r));
 	}
 	journal->map_bytes = bytes;
+	const char *newer = newer_version(journal->ring);
+	if (newer) {
+		r = why_error(why, -EPROTONOSUPPORT,
+			"the journal's ring is of version %.2s, made by a newer treemirror, and "
+			"this "
+			"one knows versions up to 01: start the newer one",
+			newer);
+		unmap(journal);
+		return r;
+	}
 	const char *fault = header_fault(journal->ring, bytes);
 	if (fault) {
 		unmap(journal);

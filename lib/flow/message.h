@@ -5,7 +5,9 @@
  *
  * Encoding never fails but for memory (buf->failed).  Decoding trusts nothing: a message that is
  * not what it should be gives -EBADMSG with words that say where and what was expected, and
- * leaves *ret empty.  Changes posted by an sr3_cpost (without our object) are understood.
+ * leaves *ret empty.  One of a newer version of treemirror gives -EPROTONOSUPPORT: it may mean
+ * something that this version cannot know, and has to wait for one that does.  Changes posted by
+ * an sr3_cpost (without our object) are understood.
  */
 #pragma once
 

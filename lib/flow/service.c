@@ -82,9 +82,25 @@ static void notify_socket(void)
 	}
 }
 
+/* In the order of what a person should see to first. */
+static struct span problem_of(const struct running *run, struct why *ret)
+{
+	const struct service *service = &run->service;
+	if (service->problem.text[0]) {
+		return span_str(service->problem.text);
+	}
+	if (!service->kept) {
+		return span_str(run->broker_words.text);
+	}
+	(void)why_error(ret, 0, "messages of a newer version wait for a newer mirror-%s (%llu): %s",
+		run->stage->name, (unsigned long long)service->kept, service->kept_words.text);
+	return span_str(ret->text);
+}
+
 static void send_beat(struct running *run)
 {
 	struct service *service = &run->service;
+	struct why why;
 	struct note note = {
 		.kind = NOTE_BEAT,
 		.stage = span_str(run->stage->name),
@@ -92,8 +108,7 @@ static void send_beat(struct running *run)
 		.instance = service->instance,
 		.pid = (uint32_t)getpid(),
 		.time_ns = clock_wall(),
-		.problem = span_str(
-			service->problem.text[0] ? service->problem.text : run->broker_words.text),
+		.problem = problem_of(run, &why),
 		.stopping = run->drained,
 	};
 	if (run->stage->beat) {
@@ -178,6 +193,20 @@ void service_problem(struct service *service, const char *format, ...)
 	if (!before.text[0] != !service->problem.text[0]) {
 		service_beat(service);
 	}
+}
+
+void service_keep(struct service *service, const struct why *why)
+{
+	service->kept_words = *why;
+	if (service->kept++ == 0) {
+		log_error("a message of a newer version waits in the broker: %s", why->text);
+		service_beat(service);
+	}
+}
+
+void service_kept_void(struct service *service)
+{
+	service->kept = 0;
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */

@@ -28,6 +28,8 @@ struct service {
 	unsigned instance;  /* -i N; winnow: the shard */
 	const char *name;   /* "winnow-3" */
 	struct why problem; /* what keeps it from working; "" when nothing does */
+	uint64_t kept;      /* deliveries of a newer version, by service_keep() */
+	struct why kept_words;
 	bool stopping;
 	void *state; /* the stage's */
 };
@@ -55,6 +57,13 @@ void service_beat(struct service *service);
 /* Sets or clears (NULL) what keeps the stage from working; logs changes once. */
 void service_problem(struct service *service, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * A delivery that a newer version has written is not settled: the broker keeps it for a newer
+ * daemon, and this one says that it does.  When the connection is lost, it is delivered again.
+ */
+void service_keep(struct service *service, const struct why *why);
+void service_kept_void(struct service *service);
 
 #define SERVICE_EXIT_WRONG 100
 #define SERVICE_EXIT_AGAIN 111

@@ -314,8 +314,8 @@ int wire_enter_mirror(const struct wire *in, struct wire *ret, struct why *why)
 		r = wire_read(ret, version_rows, 1, &version, why);
 	}
 	if (r == 0 && version != MESSAGE_VERSION) {
-		return why_error(why, -EBADMSG, "mirror.version: expected %d, found %u",
-			MESSAGE_VERSION, version);
+		return why_error(why, version > MESSAGE_VERSION ? -EPROTONOSUPPORT : -EBADMSG,
+			"mirror.version: expected %d, found %u", MESSAGE_VERSION, version);
 	}
 	return r;
 }

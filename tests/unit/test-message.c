@@ -192,7 +192,7 @@ static void what_is_wrong_is_told(void **state)
 	refused("[]", "expected an object, found a list");
 	refused("{\"mirror\":7}", "mirror: expected an object, found a number");
 	refused("{\"mirror\":{}}", "mirror.version: missing");
-	refused("{\"mirror\":{\"version\":2}}", "mirror.version: expected 1, found 2");
+	refused("{\"mirror\":{\"version\":0}}", "mirror.version: expected 1, found 0");
 	refused("{\"mirror\":{\"version\":1}}", "mirror.id: missing");
 	refused(HEAD "\"op\":\"fly\"}}", "mirror.op: expected a known name, found 'fly'");
 	refused(HEAD REST ",\"facts\":3}}",
