@@ -9,10 +9,15 @@
  *
  * Nothing is kept here: what is held stays un-acknowledged in the broker and comes back, here or
  * to another process that is ready for this shard.
+ *
+ * Of all winnows of a shard the broker serves one, and tells none of them which.  So whoever has
+ * got nothing yet sends a probe through the shard's queue with each beat: it comes to the active
+ * one, and who sees none of his own come back stands by.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/buf.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -21,6 +26,7 @@
 #include "winnow/window.h"
 
 #define ANSWERS_PREFETCH 1000
+#define PROBE_NS         (2 * CLOCK_S)   /* so long after its confirm a probe has arrived */
 #define FAREWELL_NS      (50 * CLOCK_MS) /* for the last acknowledgements to leave */
 
 DEFINE_CLEANUP(struct change *, change_destroy)
@@ -32,7 +38,9 @@ static struct winnow {
 	struct broker_consumer *changes, *answers;
 	struct loop_timer due, farewell;
 	uint64_t unreadable;
-	bool paused; /* no room to pass on what belongs to another shard */
+	bool active;        /* deliveries have come over this connection */
+	uint64_t probed_ns; /* when the broker had the first probe of this connection, or 0 */
+	bool paused;        /* no room to pass on what belongs to another shard */
 } winnow;
 
 /* --- carrying out what the window says ---------------------------------------------------- */
@@ -121,6 +129,52 @@ static void on_room(void *arg)
 	pump();
 }
 
+/* --- which of the winnows of this shard --------------------------------------------------- */
+
+static void on_probed(void *arg)
+{
+	winnow.probed_ns = winnow.probed_ns ? winnow.probed_ns : clock_now();
+}
+
+static void probe(void)
+{
+	struct service *service = winnow.service;
+	struct topology_name queue =
+		topology_shard_queue(service->config, "changes", service->instance);
+	struct note note = {.kind = NOTE_PROBE};
+	CLEANUP(buf_finish) struct buf body = BUF_EMPTY;
+	message_encode_note(&note, &body);
+	if (!body.failed && broker_unconfirmed(service->broker) == 0) {
+		(void)broker_publish(service->broker, "", span_str(queue.text), buf_span(&body),
+			on_probed, NULL);
+	}
+}
+
+static void set_active(void)
+{
+	if (!winnow.active) {
+		winnow.active = true;
+		log_info("active");
+		service_beat(winnow.service);
+	}
+}
+
+static bool stands_by(void)
+{
+	return !winnow.active && winnow.probed_ns && clock_now() >= winnow.probed_ns + PROBE_NS;
+}
+
+/* A note among the changes; what else cannot be one is nobody's. */
+static bool is_probe(struct span body)
+{
+	enum message_kind kind;
+	struct note note = {.kind = NOTE_PROBE};
+	bool is = message_kind(body, &kind, NULL) == 0 && kind == MESSAGE_NOTE &&
+		  message_decode_note(body, &note, NULL) == 0 && note.kind == NOTE_PROBE;
+	note_finish(&note);
+	return is;
+}
+
 /* --- what comes in ------------------------------------------------------------------------ */
 
 /*
@@ -174,6 +228,11 @@ static void on_change(void *arg, struct broker_delivery delivery, struct span bo
 	CLEANUP(change_destroy_p) struct change *change = NULL;
 	struct why why;
 	int r = message_decode_change(body, &change, &why);
+	set_active();
+	if (r == -EBADMSG && is_probe(body)) {
+		broker_ack(winnow.service->broker, delivery);
+		return;
+	}
 	if (r == -EBADMSG || r == -EPROTONOSUPPORT) {
 		unreadable(delivery, "a change", r, &why);
 		return;
@@ -245,6 +304,8 @@ static void on_lost(void *arg)
 {
 	window_drop(winnow.window);
 	service_kept_void(winnow.service);
+	winnow.active = false;
+	winnow.probed_ns = 0;
 	if (!winnow.service->stopping) {
 		loop_timer_set(&winnow.due, CLOCK_NEVER);
 	}
@@ -305,6 +366,11 @@ static void beat(struct service *service, struct note *note)
 	note->published = counts.orders;
 	note->dropped = counts.merged;
 	note->lost = winnow.unreadable;
+	note->active = winnow.active;
+	note->standby = stands_by();
+	if (!winnow.active && !service->stopping) {
+		probe();
+	}
 }
 
 static void drain(struct service *service)

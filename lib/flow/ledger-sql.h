@@ -46,6 +46,9 @@ struct ledger {
 	uint64_t now_ns; /* wall time of this transaction */
 };
 
+/* The column `stopping` of daemons; the numbers are part of the file's format. */
+enum beat_life { BEAT_LIVES, BEAT_STOPPING, BEAT_STANDBY, BEAT_ACTIVE };
+
 #define WORK_COUNT (sizeof(struct receipt_work) / sizeof(uint64_t))
 
 static inline uint64_t *work_field(struct receipt_work *work, unsigned index)

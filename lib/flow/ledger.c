@@ -431,6 +431,14 @@ static int count_poster(struct ledger *ledger, const struct note *beat, struct w
 	return r < 0 ? r : sql_run(ledger, why, SQL_BARRIER_FIX, "i", ledger->totals[TOTAL_TURN]);
 }
 
+static enum beat_life life_of(const struct note *beat)
+{
+	return beat->stopping  ? BEAT_STOPPING
+	       : beat->standby ? BEAT_STANDBY
+	       : beat->active  ? BEAT_ACTIVE
+			       : BEAT_LIVES;
+}
+
 int ledger_beat(struct ledger *ledger, const struct note *beat, struct why *why)
 {
 	int r = span_equal(beat->stage, SPAN("poster")) ? count_poster(ledger, beat, why) : 0;
@@ -439,7 +447,7 @@ int ledger_beat(struct ledger *ledger, const struct note *beat, struct why *why)
 	}
 	return sql_run(ledger, why, SQL_DAEMON_SET, "bbiiibiiiiiiii", beat->stage, beat->host,
 		(int64_t)beat->instance, (int64_t)beat->pid, (int64_t)ledger->now_ns, beat->problem,
-		(int64_t)beat->stopping, (int64_t)beat->backlog, (int64_t)beat->dirty,
+		(int64_t)life_of(beat), (int64_t)beat->backlog, (int64_t)beat->dirty,
 		(int64_t)beat->captured, (int64_t)beat->published, (int64_t)beat->dropped,
 		(int64_t)beat->lost, (int64_t)beat->rescan);
 }

@@ -48,6 +48,7 @@ int message_kind(struct span body, enum message_kind *ret, struct why *why);
  *   marker   poster: everything that its journals held when `flush` came is published
  *   barrier  tally -> mirrorctl: how far the barrier is
  *   forget   mirrorctl -> tally: a poster that will not come back is not waited for
+ *   probe    winnow -> the queue of its shard: whoever gets it is the active one
  *   unseen   poster: programs that no shim is in, and what was found to have changed, of one job
  */
 enum note_kind {
@@ -59,6 +60,7 @@ enum note_kind {
 	NOTE_BARRIER,
 	NOTE_FORGET,
 	NOTE_UNSEEN,
+	NOTE_PROBE,
 	NOTE_KIND_COUNT
 };
 
@@ -75,6 +77,8 @@ struct note {
 	uint64_t time_ns;
 	struct span problem; /* what keeps it from working, in words, or empty */
 	bool stopping;       /* the last beat of a clean stop: nothing left behind */
+	bool active;         /* winnow: it has the shard */
+	bool standby;        /* winnow: another one has it, this one is ready for it */
 	uint64_t backlog;   /* poster: records not yet published; winnow: paths held; copier: orders
 			       open */
 	uint64_t dirty;     /* poster: files open for writing */

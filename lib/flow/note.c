@@ -22,6 +22,7 @@ static const char *kind_name(unsigned index)
 		[NOTE_BARRIER] = "barrier",
 		[NOTE_FORGET] = "forget",
 		[NOTE_UNSEEN] = "unseen",
+		[NOTE_PROBE] = "probe",
 	};
 	return index < NOTE_KIND_COUNT ? names[index] : NULL;
 }
@@ -35,6 +36,8 @@ static const struct wire_row rows[] = {
 	{"time", WIRE_U64, offsetof(struct note, time_ns)},
 	{"problem", WIRE_BYTES, offsetof(struct note, problem)},
 	{"stopping", WIRE_FLAG, offsetof(struct note, stopping)},
+	{"active", WIRE_FLAG, offsetof(struct note, active)},
+	{"standby", WIRE_FLAG, offsetof(struct note, standby)},
 	{"backlog", WIRE_U64, offsetof(struct note, backlog)},
 	{"dirty", WIRE_U64, offsetof(struct note, dirty)},
 	{"captured", WIRE_U64, offsetof(struct note, captured)},

@@ -139,6 +139,8 @@ static void notes_survive(void **state)
 		.time_ns = 5,
 		.problem = SPAN("no broker"),
 		.stopping = true,
+		.active = true,
+		.standby = true,
 		.backlog = 6,
 		.dirty = 7,
 		.captured = 8,

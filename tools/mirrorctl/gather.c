@@ -327,6 +327,36 @@ static void see_silent(struct view *view, const struct note *beat, bool here)
 	}
 }
 
+static bool runs_here(const struct view *view, uint32_t pid)
+{
+	size_t i;
+	json_t *process;
+	json_array_foreach(json_object_get(view->supervisor, "processes"), i, process)
+	{
+		if ((uint32_t)json_integer_value(json_object_get(process, "pid")) == pid) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Two may say that they are active for a moment: the one that died, and who has followed it. */
+static void see_winnow(struct view *view, const struct note *beat, bool here)
+{
+	if (beat->instance >= SHARDS_MAX || (here && !runs_here(view, beat->pid))) {
+		return;
+	}
+	struct shard_view *shard = &view->shards[beat->instance];
+	size_t len = strlen(shard->standby);
+	if (beat->standby) {
+		(void)snprintf(shard->standby + len, sizeof(shard->standby) - len, "%s%.*s",
+			len ? ", " : "", SPAN_ARG(beat->host));
+	} else if (beat->active && beat->time_ns > shard->active_ns) {
+		(void)snprintf(shard->active, sizeof(shard->active), "%.*s", SPAN_ARG(beat->host));
+		shard->active_ns = beat->time_ns;
+	}
+}
+
 static int see_beat(void *arg, const struct note *beat)
 {
 	struct view *view = arg;
@@ -350,6 +380,9 @@ static int see_beat(void *arg, const struct note *beat)
 	if (!fresh) {
 		see_silent(view, beat, here);
 		return 0;
+	}
+	if (index == STAGE_WINNOW) {
+		see_winnow(view, beat, here);
 	}
 	view->facts.tally_here = view->facts.tally_here || index == STAGE_TALLY;
 	view->facts.held += index == STAGE_WINNOW ? beat->backlog : 0;

@@ -33,6 +33,14 @@ struct queue_view {
 };
 #define QUEUES_MAX 96
 
+/* Which host's winnow has a shard, and whose are ready for it; "": nobody that is known. */
+struct shard_view {
+	char active[256];
+	char standby[512]; /* "a, b" */
+	uint64_t active_ns;
+};
+#define SHARDS_MAX 64
+
 /* A batch job's figures; id is escaped. */
 struct job_view {
 	char id[160];
@@ -53,7 +61,8 @@ struct view {
 	bool has_ledger, has_queues;
 	struct queue_view queues[QUEUES_MAX];
 	size_t queue_count;
-	struct job_view jobs[JOBS_MAX]; /* the latest */
+	struct shard_view shards[SHARDS_MAX]; /* config->winnow.shards of them */
+	struct job_view jobs[JOBS_MAX];       /* the latest */
 	size_t job_count;
 	uint64_t journal_bytes;    /* not read yet, of all places */
 	uint64_t journal_since_ns; /* wall time of the first of them */

@@ -52,6 +52,32 @@ static json_t *queues(const struct view *view)
 	return list;
 }
 
+/* "a, b" as a list. */
+static json_t *names(const char *text)
+{
+	json_t *list = json_array();
+	while (*text) {
+		size_t len = strcspn(text, ",");
+		json_array_append_new(list, json_stringn_nocheck(text, len));
+		text += len;
+		text += strspn(text, ", ");
+	}
+	return list;
+}
+
+/* Who has each shard, and who is ready for it. */
+static json_t *shards(const struct view *view)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < view->config->winnow.shards; i++) {
+		const struct shard_view *shard = &view->shards[i];
+		json_t *active = shard->active[0] ? control_text(shard->active) : json_null();
+		json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "shard", (int)i, "active",
+						    active, "standby", names(shard->standby)));
+	}
+	return list;
+}
+
 static json_t *problems(const struct view *view)
 {
 	json_t *list = json_array();
@@ -157,7 +183,7 @@ int status_json(const struct view *view, FILE *out)
 	CLEANUP(control_drop)
 	json_t *object = json_pack(
 		"{s:s, s:s, s:i, s:o, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s,"
-		" s:b, s:b, s:o, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		" s:b, s:b, s:o, s:i, s:O?, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"answer", judge_name(verdict->answer), "words", verdict->words, "exit",
 		verdict->exit_status, "lag_seconds", seconds(verdict->lag_ns), "mirror",
 		view->config->mirror, "host", place_host(), "time", moment(view->now_ns), "running",
@@ -166,9 +192,9 @@ int status_json(const struct view *view, FILE *out)
 		number(facts->dirty), "oldest", moment(facts->oldest_ns), "oldest_path",
 		view->oldest_path, "rescan", facts->rescan, "mending", view->sum.mending,
 		"unreadable", number(view->unreadable), "posters_gone", (int)view->gone,
-		"supervisor", view->supervisor, "stages", stages(view), "queues", queues(view),
-		"journal", journal(view), "totals", totals(view), "sums", sums(view), "jobs",
-		jobs(view), "problems", problems(view));
+		"supervisor", view->supervisor, "stages", stages(view), "shards", shards(view),
+		"queues", queues(view), "journal", journal(view), "totals", totals(view), "sums",
+		sums(view), "jobs", jobs(view), "problems", problems(view));
 	if (!object || json_dumpf(object, out, JSON_COMPACT) < 0) {
 		return -EIO;
 	}

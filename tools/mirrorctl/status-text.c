@@ -90,6 +90,38 @@ static void print_stages(const struct view *view, const struct view *before, FIL
 	table_finish(&table);
 }
 
+static bool same_hosts(const struct shard_view *a, const struct shard_view *b)
+{
+	return strcmp(a->active, b->active) == 0 && strcmp(a->standby, b->standby) == 0;
+}
+
+/* "0-4  node-a; node-b stands by", where it is not simply this host's winnows that have them. */
+static void print_shards(const struct view *view, FILE *out)
+{
+	const char *label = "shards";
+	size_t count = (size_t)view->config->winnow.shards, end;
+	bool others = false;
+	for (size_t i = 0; i < count; i++) {
+		const struct shard_view *shard = &view->shards[i];
+		others = others || shard->standby[0] ||
+			 (shard->active[0] && strcmp(shard->active, place_host()) != 0);
+	}
+	for (size_t i = 0; others && i < count; i = end) {
+		const struct shard_view *shard = &view->shards[i];
+		char range[32] = "";
+		for (end = i + 1; end < count && same_hosts(shard, &view->shards[end]); end++) {
+			(void)snprintf(range, sizeof(range), "-%zu", end);
+		}
+		(void)fprintf(out, "%s%-*s %zu%s on %s%s%s%s\n", i ? "" : "\n", LABEL, label, i,
+			range, shard->active[0] ? shard->active : "nobody yet",
+			shard->standby[0] ? "; " : "", shard->standby,
+			!shard->standby[0]            ? ""
+			: strchr(shard->standby, ',') ? " stand by"
+						      : " stands by");
+		label = "";
+	}
+}
+
 static void print_problems(const struct view *view, FILE *out)
 {
 	for (size_t i = 0; i < view->problem_count; i++) {
@@ -277,6 +309,7 @@ void status_text(const struct view *view, const struct view *before, FILE *out)
 	print_answer(view, out);
 	if (view->facts.runs) {
 		print_stages(view, before, out);
+		print_shards(view, out);
 	} else if (view->journal_bytes) {
 		(void)fprintf(out, "\n%s in this host's journal wait for mirrorctl start\n",
 			units_bytes(view->journal_bytes));
