@@ -92,6 +92,15 @@ def of_world(directory):
     return found
 
 
+def variable(pid, name):
+    """Of a process's environment as it was at its start; None where it is not there."""
+    mark = os.fsencode(name) + b"="
+    for entry in _read(f"/proc/{pid}/environ").split(b"\0"):
+        if entry.startswith(mark):
+            return os.fsdecode(entry[len(mark):])
+    return None
+
+
 def kill(pid, number=signal.SIGKILL):
     try:
         os.kill(pid, number)

@@ -33,13 +33,13 @@ class World:
     """
     target, source: "local" or "sftp"; round_trip_ms: of the link between them.  config: keys of
     mirror.yaml that differ from DEFAULTS.  sick: the target's calls can be made to fail, and the
-    daemons' clocks be stepped.
+    daemons' clocks be stepped.  credentials: of a broker that is not the managed one.
     The world is not started before start() or `with`.
     """
 
     def __init__(self, *, source="local", target="sftp", transport="libssh2", copiers=2,
                  config=None, exclude=None, sftp_server=None, sshd_options="", relay=False,
-                 round_trip_ms=0, sick=False):
+                 round_trip_ms=0, sick=False, credentials=None):
         self.directory = tempfile.mkdtemp(prefix="tm-")
         self.failed = False
         self.killed = False  # then temporary names may be left for a while
@@ -74,6 +74,8 @@ class World:
         if transport == "ssh":
             self._write_ssh_config()
         self.write_config()
+        if credentials:
+            self._write_credentials(credentials)
         self.before_removal = lambda: None  # when all is stopped
         self._shim = None
         self._number = 0
@@ -255,6 +257,11 @@ class World:
         return {**{name: os.environ[name] for name in keep if name in os.environ},
                 **{name: self._path(value) for name, value in here.items()},
                 "PATH": f"{BUILD}/bin:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+    def _write_credentials(self, text):
+        path = self._path("config/treemirror/credentials")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
 
     def _write_ssh_config(self):
         # ssh looks up the home directory in the password file, not in $HOME.
