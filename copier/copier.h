@@ -21,6 +21,7 @@ struct slots {
 	unsigned free;
 	struct errand *first, **end;       /* who waits for one */
 	struct errand *later, **later_end; /* who waits for a task */
+	bool closed;                       /* stopping */
 };
 void slots_init(struct slots *slots, unsigned count);
 
@@ -35,6 +36,7 @@ struct errand {
 	struct receipt receipt;
 	bool begun;   /* a try, here or before, was broken off */
 	bool requeue; /* no outcome: the broker shall give it to somebody else */
+	bool unbegun; /* stopped before it began: published anew, as if it had never come here */
 	struct errand *next;
 };
 
@@ -54,13 +56,17 @@ struct copier {
 	struct loop_timer purge_timer, probe_timer, drain_timer;
 	uint64_t taken, finished, unreadable;
 	bool purging, probing;
-	bool purge_stopped; /* a tree is above max_delete */
-	bool blocked;       /* the problem that is told is an errand's */
+	uint64_t came_ns, asked_ns; /* the last order; to stop */
+	bool drained;               /* stopping: there was nothing left to be told */
+	bool purge_stopped;         /* a tree is above max_delete */
+	bool blocked;               /* the problem that is told is an errand's */
 };
 
 /* errand.c: takes the order. */
 int errand_start(struct copier *copier, struct task_pool *pool, struct slots *slots,
 	struct broker_delivery delivery, struct change *order);
+/* Stopping: who still waits for a slot does not begin. */
+void slots_close(struct slots *slots);
 void errand_destroy(struct errand *errand);
 /* Whatever kept errands from working has passed: takes back the problem that was told. */
 void errand_unblocked(struct copier *copier);

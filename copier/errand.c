@@ -8,6 +8,7 @@
  *   broken      the connection went away in the middle: again at once, and once more, forced,
  *               after `settle`, when no old server process can still be busy with what was asked
  *   error       later, with growing pauses; after the last one the order has failed, visibly
+ *   unbegun     when the copier is to stop: whoever gets it need not think that anything was done
  */
 #include "copier.h"
 
@@ -41,20 +42,36 @@ void slots_init(struct slots *slots, unsigned count)
 	slots->later_end = &slots->later;
 }
 
-static void slot_take(struct errand *errand)
+/* Whether there is one: when stopping, there is none for who would have to wait. */
+static bool slot_take(struct errand *errand)
 {
 	struct slots *slots = errand->slots;
 	errand->task = task_self();
+	if (slots->closed) {
+		return false;
+	}
 	if (slots->free) {
 		slots->free--;
 		errand->has_slot = true;
-		return;
+		return true;
 	}
 	errand->next = NULL;
 	*slots->end = errand;
 	slots->end = &errand->next;
-	while (!errand->has_slot) {
+	while (!errand->has_slot && !slots->closed) {
 		task_wait();
+	}
+	return errand->has_slot;
+}
+
+void slots_close(struct slots *slots)
+{
+	struct errand *first = slots->first;
+	slots->closed = true;
+	slots->first = NULL;
+	slots->end = &slots->first;
+	for (; first; first = first->next) {
+		task_wake(first->task);
 	}
 }
 
@@ -275,10 +292,11 @@ static void errand_run(struct errand *errand)
 		receipt_fill(errand, RECEIPT_DROPPED, "not a canonical path");
 	} else if (tree_excludes(job->pair->tree, job->rel)) {
 		receipt_fill(errand, RECEIPT_DROPPED, "excluded");
-	} else {
-		slot_take(errand);
+	} else if (slot_take(errand)) {
 		errand_carry_out(errand);
 		slot_give(errand);
+	} else {
+		errand->unbegun = true;
 	}
 	settle_add(errand);
 }

@@ -32,7 +32,10 @@
 #define STACK_BYTES      (256 * 1024)
 #define WAITING_PER_SLOT 8
 #define HANDS_PER_SLOT   4
-#define DRAIN_NS         (50 * CLOCK_MS)
+#define DRAIN_NS         (20 * CLOCK_MS)
+#define COMING_NS        (250 * CLOCK_MS) /* so long after the last order no other was on its way */
+#define COMING_MOST_NS   (2 * CLOCK_S)
+#define FAREWELL_NS      (200 * CLOCK_MS) /* for the broker to write down what it was told last */
 #define PROBE_NS         (5 * CLOCK_S)
 
 static void take(struct copier *copier, struct task_pool *pool, struct slots *slots,
@@ -52,6 +55,7 @@ static void take(struct copier *copier, struct task_pool *pool, struct slots *sl
 		return;
 	}
 	copier->taken++;
+	copier->came_ns = clock_now();
 	r = errand_start(copier, pool, slots, delivery, order);
 	if (r < 0) {
 		broker_requeue(copier->service->broker, delivery);
@@ -290,24 +294,41 @@ static void copier_beat(struct service *service, struct note *note)
 	note->lost = copier->unreadable;
 }
 
+/* No more orders, when those that were on their way have come. */
+static void end_orders(struct copier *copier)
+{
+	uint64_t now = clock_now();
+	if (now >= copier->came_ns + COMING_NS || now >= copier->asked_ns + COMING_MOST_NS) {
+		broker_consumer_pause(copier->orders_consumer);
+		broker_consumer_pause(copier->bulk_consumer);
+	}
+}
+
 /* Over when nothing runs, nothing waits to be settled, and the broker has it all. */
 static void on_drain_timer(void *arg)
 {
 	struct copier *copier = arg;
+	end_orders(copier);
+	bool coming = !broker_consumer_rests(copier->orders_consumer) ||
+		      !broker_consumer_rests(copier->bulk_consumer);
 	bool busy = task_pool_running(copier->orders) || task_pool_running(copier->bulk) ||
-		    copier->done || broker_unconfirmed(copier->service->broker);
-	if (!busy) {
+		    copier->done || broker_unconfirmed(copier->service->broker) || coming;
+	if (!busy && copier->drained) {
 		service_stop(copier->service);
 		return;
 	}
-	loop_timer_set(&copier->drain_timer, clock_now() + DRAIN_NS);
+	copier->drained = !busy;
+	loop_timer_set(&copier->drain_timer, clock_now() + (busy ? DRAIN_NS : FAREWELL_NS));
 }
 
 static void copier_drain(struct service *service)
 {
 	struct copier *copier = service->state;
-	broker_consumer_pause(copier->orders_consumer);
-	broker_consumer_pause(copier->bulk_consumer);
+	copier->asked_ns = copier->came_ns = clock_now();
+	broker_consumer_hold(copier->orders_consumer);
+	broker_consumer_hold(copier->bulk_consumer);
+	slots_close(&copier->orders_slots);
+	slots_close(&copier->bulk_slots);
 	loop_timer_init(&copier->drain_timer, service->loop, on_drain_timer, copier);
 	loop_timer_set(&copier->drain_timer, clock_now() + DRAIN_NS);
 }

@@ -4,6 +4,8 @@
  * each step waits for the broker's confirms.  So nothing found is ever forgotten, and the tally
  * sees children before their parent is settled.
  *
+ * An order that was not begun when the copier is to stop is published anew and acknowledged then.
+ *
  * Many errands touch the same directory.  A batch asks for each touched directory once: the
  * first errand is its cause, and a `shared` note says that it stands for the others too, so a
  * barrier that waits for any of them waits for the directory.
@@ -232,18 +234,42 @@ static int publish_receipt(struct batch *batch, struct errand *errand)
 	return r;
 }
 
+/* Not as a redelivery: those are taken for begun, and are done twice to be sure. */
+static int publish_unbegun(struct batch *batch, struct errand *errand)
+{
+	struct copier *copier = batch->copier;
+	int r = BROKER_FULL;
+	errand->order->facts |= errand->delivery.redelivered ? CHANGE_BEGUN : 0;
+	while (r == BROKER_FULL) {
+		r = topology_publish_order(copier->service->config, copier->service->broker,
+			errand->order, confirmed, &batch->confirms);
+		if (r == BROKER_FULL && wait_for_room(copier) < 0) {
+			return -ENOMEM;
+		}
+	}
+	batch->confirms.open += r == 0;
+	return r;
+}
+
+static int publish_outcome(struct batch *batch, struct errand *errand)
+{
+	return errand->requeue   ? 0
+	       : errand->unbegun ? publish_unbegun(batch, errand)
+				 : publish_receipt(batch, errand);
+}
+
 static int batch_publish(struct batch *batch, struct errand *list)
 {
 	int r = 0;
 	for (struct errand *e = list; r == 0 && e; e = e->next) {
-		r = e->requeue ? 0 : batch_add(batch, e);
+		r = e->requeue || e->unbegun ? 0 : batch_add(batch, e);
 	}
 	if (r == 0) {
 		r = batch_publish_note(batch);
 	}
 	confirms_wait(&batch->confirms);
 	for (struct errand *e = list; r == 0 && e; e = e->next) {
-		r = e->requeue ? 0 : publish_receipt(batch, e);
+		r = publish_outcome(batch, e);
 	}
 	confirms_wait(&batch->confirms);
 	return r;

@@ -26,8 +26,9 @@
 #include "winnow/window.h"
 
 #define ANSWERS_PREFETCH 1000
-#define PROBE_NS         (2 * CLOCK_S)   /* so long after its confirm a probe has arrived */
-#define FAREWELL_NS      (50 * CLOCK_MS) /* for the last acknowledgements to leave */
+#define PROBE_NS         (2 * CLOCK_S)    /* so long after its confirm a probe has arrived */
+#define FAREWELL_NS      (200 * CLOCK_MS) /* for the broker to write down what it was told last */
+#define LOOK_NS          (20 * CLOCK_MS)  /* how often it is looked at whether all is told */
 
 DEFINE_CLEANUP(struct change *, change_destroy)
 
@@ -40,6 +41,7 @@ static struct winnow {
 	uint64_t unreadable;
 	bool active;        /* deliveries have come over this connection */
 	uint64_t probed_ns; /* when the broker had the first probe of this connection, or 0 */
+	bool told;          /* stopping: there was nothing left to be told */
 	bool paused;        /* no room to pass on what belongs to another shard */
 } winnow;
 
@@ -81,14 +83,6 @@ static int act(const struct window_action *action)
 }
 
 /* Stopping: only what is confirmed already is acknowledged, the rest stays in the broker. */
-static void farewell(void)
-{
-	if (broker_unconfirmed(winnow.service->broker) == 0 &&
-		winnow.farewell.deadline_ns == CLOCK_NEVER) {
-		loop_timer_set(&winnow.farewell, clock_now() + FAREWELL_NS);
-	}
-}
-
 static void pump(void)
 {
 	struct window_action action;
@@ -108,9 +102,7 @@ static void pump(void)
 		}
 		window_took(winnow.window, &action);
 	}
-	if (stopping) {
-		farewell();
-	} else {
+	if (!stopping) {
 		loop_timer_set(&winnow.due, window_deadline(winnow.window));
 	}
 }
@@ -198,9 +190,6 @@ static void on_passed_on(void *arg)
 	struct broker_delivery *passed = arg;
 	broker_ack(winnow.service->broker, *passed);
 	free(passed);
-	if (winnow.service->stopping) {
-		farewell();
-	}
 }
 
 /* Posted by a peer that shards in its own way: receipts would go to the path's own shard. */
@@ -313,9 +302,18 @@ static void on_lost(void *arg)
 
 /* --- the daemon's life -------------------------------------------------------------------- */
 
+/* Over when all is confirmed, and the broker has the acknowledgements. */
 static void on_farewell(void *arg)
 {
-	service_stop(winnow.service);
+	struct broker *broker = winnow.service->broker;
+	bool told = broker_unconfirmed(broker) == 0 && broker_consumer_rests(winnow.changes) &&
+		    broker_consumer_rests(winnow.answers);
+	if (!broker_is_up(broker) || (told && winnow.told)) {
+		service_stop(winnow.service);
+		return;
+	}
+	winnow.told = told;
+	loop_timer_set(&winnow.farewell, clock_now() + (told ? FAREWELL_NS : LOOK_NS));
 }
 
 /* Answers first, so that no receipt of an order of ours can be missed. */
@@ -379,6 +377,7 @@ static void drain(struct service *service)
 	broker_consumer_pause(winnow.changes);
 	broker_consumer_pause(winnow.answers);
 	pump();
+	on_farewell(NULL);
 }
 
 static void finish(struct service *service)

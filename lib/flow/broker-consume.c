@@ -9,6 +9,10 @@
  * still open become one ack with `multiple`; the others are sent one by one.  Whatever is below
  * that point was acknowledged by the user before, so `multiple` says nothing untrue.  For a
  * quorum queue that is one entry in its log instead of many.
+ *
+ * A channel of RabbitMQ keeps acknowledgements back while some tens of them are not in that log
+ * yet, and when its connection ends, they are lost (seen with 3.10).  So those of a consumer that
+ * is paused, which will hardly live on, wait for each other: in the end one says it all.
  */
 #include "flow/broker-parts.h"
 
@@ -19,6 +23,8 @@
 
 #include "core/cleanup.h"
 #include "core/clock.h"
+
+#define TOGETHER_NS (500 * CLOCK_MS) /* so long they wait at most */
 
 struct open_delivery {
 	uint64_t tag;            /* 0: free */
@@ -35,8 +41,9 @@ struct broker_consumer {
 	broker_deliver_fn deliver;
 	loop_fn lost;
 	void *arg;
-	bool paused;
+	bool paused, held;
 	bool begun, ready; /* since the last connect: asked for, agreed to by the broker */
+	unsigned awaited;  /* paused: answers to what was sent */
 
 	struct open_delivery *slots;
 	uint32_t free_slot, first_slot, last_slot;
@@ -108,6 +115,15 @@ static void send_requeue(struct broker_consumer *consumer, uint64_t tag)
 		&nack);
 }
 
+/* Acknowledgements have no answer; this one comes when all before it was taken. */
+static void send_prefetch(struct broker_consumer *consumer)
+{
+	amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)consumer->prefetch};
+	consumer->awaited++;
+	carrier_send(
+		consumer->broker->consume.carrier, consumer->channel, AMQP_BASIC_QOS_METHOD, &qos);
+}
+
 static void send_settled(struct broker_consumer *consumer)
 {
 	uint64_t first_open = consumer->first_slot == NO_SLOT
@@ -126,13 +142,16 @@ static void send_settled(struct broker_consumer *consumer)
 		send_ack(consumer, below, true);
 	}
 	consumer->settled_count = 0;
+	if (consumer->paused) {
+		send_prefetch(consumer);
+	}
 }
 
 static void send_all_settled(void *arg)
 {
 	struct broker *broker = arg;
 	for (unsigned i = 1; i <= broker->consumer_count; i++) {
-		if (broker->consumers[i]->settled_count) {
+		if (broker->consumers[i]->settled_count && !broker->consumers[i]->held) {
 			send_settled(broker->consumers[i]);
 		}
 	}
@@ -161,8 +180,10 @@ void broker_ack(struct broker *broker, struct broker_delivery delivery)
 		return;
 	}
 	consumer->settled[consumer->settled_count++] = delivery.tag;
-	if (broker->settle.deadline_ns != 0) {
-		(void)loop_timer_set(&broker->settle, 0);
+	bool wait = consumer->paused && consumer->first_slot != NO_SLOT;
+	uint64_t when = wait ? clock_now() + TOGETHER_NS : 0;
+	if (when < broker->settle.deadline_ns) {
+		(void)loop_timer_set(&broker->settle, when);
 	}
 }
 
@@ -208,12 +229,11 @@ static void send_setup(struct broker_consumer *consumer)
 	struct carrier *carrier = consumer->broker->consume.carrier;
 	consumer->begun = true;
 	amqp_channel_open_t open = {.out_of_band = amqp_empty_bytes};
-	amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)consumer->prefetch};
 	carrier_send(carrier, consumer->channel, AMQP_CHANNEL_OPEN_METHOD, &open);
 	if (!consumer->queue) {
 		send_private_queue(consumer);
 	}
-	carrier_send(carrier, consumer->channel, AMQP_BASIC_QOS_METHOD, &qos);
+	send_prefetch(consumer);
 	if (!consumer->paused) {
 		send_consume(consumer);
 	}
@@ -258,12 +278,16 @@ static void on_method(void *arg, uint16_t channel, const amqp_method_t *method)
 	}
 	switch (method->id) {
 	case AMQP_BASIC_QOS_OK_METHOD:
+		consumer->awaited -= consumer->awaited > 0;
 		consumer->ready = consumer->ready || consumer->paused;
 		check_up(broker);
 		break;
 	case AMQP_BASIC_CONSUME_OK_METHOD:
 		consumer->ready = true;
 		check_up(broker);
+		break;
+	case AMQP_BASIC_CANCEL_OK_METHOD:
+		consumer->awaited -= consumer->awaited > 0;
 		break;
 	case AMQP_BASIC_CANCEL_METHOD:
 		carrier_fail(broker->consume.carrier, -ENOENT, "the queue '%s' is gone",
@@ -289,10 +313,6 @@ static void on_content(void *arg, uint16_t channel, const amqp_method_t *method,
 		channel <= broker->consumer_count ? broker->consumers[channel] : NULL;
 	(void)properties;
 	if (!consumer || method->id != AMQP_BASIC_DELIVER_METHOD) {
-		return;
-	}
-	if (consumer->paused) { /* was on its way */
-		send_requeue(consumer, deliver->delivery_tag);
 		return;
 	}
 	uint32_t slot = slot_take(consumer, deliver->delivery_tag);
@@ -404,20 +424,36 @@ void broker_consumer_pause(struct broker_consumer *consumer)
 	if (!consumer->paused) {
 		consumer->paused = true;
 		if (consumer->begun) {
+			consumer->awaited++;
 			carrier_send(consumer->broker->consume.carrier, consumer->channel,
 				AMQP_BASIC_CANCEL_METHOD, &cancel);
 		}
 	}
+	consumer->held = false;
+	if (consumer->settled_count) {
+		(void)loop_timer_set(&consumer->broker->settle, 0);
+	}
+}
+
+void broker_consumer_hold(struct broker_consumer *consumer)
+{
+	consumer->held = !consumer->paused;
 }
 
 void broker_consumer_resume(struct broker_consumer *consumer)
 {
 	if (consumer->paused) {
-		consumer->paused = false;
+		consumer->paused = consumer->held = false;
 		if (consumer->begun) {
 			send_consume(consumer);
 		}
 	}
+}
+
+bool broker_consumer_rests(const struct broker_consumer *consumer)
+{
+	return consumer->paused &&
+	       (!consumer->begun || (!consumer->awaited && !consumer->settled_count));
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -435,6 +471,7 @@ void consumers_reset(struct broker *broker)
 		struct broker_consumer *consumer = broker->consumers[i];
 		bool was_ready = consumer->ready;
 		consumer->begun = consumer->ready = false;
+		consumer->awaited = 0;
 		slots_clear(consumer);
 		if (was_ready && consumer->lost) {
 			consumer->lost(consumer->arg);

@@ -107,9 +107,21 @@ struct broker_consumer;
 int broker_consume(struct broker *broker, const char *queue, const char *const *exchanges,
 	size_t exchange_count, unsigned prefetch, broker_deliver_fn deliver, loop_fn lost,
 	void *arg, struct broker_consumer **ret);
-/* No new deliveries (basic.cancel); open ones stay valid.  And back again. */
+/*
+ * No new deliveries (basic.cancel); open ones stay valid.  What is on its way still comes: at once
+ * handed back, it would look to others as if somebody had begun with it.  And back again.
+ */
 void broker_consumer_pause(struct broker_consumer *consumer);
+/*
+ * Acknowledgements wait until it is paused, so the broker sends no more for them.  What it is about
+ * to send when it is told to stop it hands back to itself, as if somebody had begun with that, too:
+ * so who can wait holds first, and pauses when nothing has come for a while.
+ */
+void broker_consumer_hold(struct broker_consumer *consumer);
 void broker_consumer_resume(struct broker_consumer *consumer);
+/* Paused, nothing is on its way any more, and the broker has what was settled: a connection that
+ * ends before would make it deliver that again. */
+bool broker_consumer_rests(const struct broker_consumer *consumer);
 
 void broker_ack(struct broker *broker, struct broker_delivery delivery);
 void broker_requeue(struct broker *broker, struct broker_delivery delivery);
