@@ -176,6 +176,7 @@ int entry_directory(struct job *job, const struct side_attr *s)
 {
 	struct side_attr t;
 	bool fresh = false;
+	job->directory = true;
 	int r = look_there(job, &t);
 	bool there = t.type == SIDE_DIRECTORY;
 	if (r == 0 && t.type != SIDE_NONE && !there) {

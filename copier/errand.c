@@ -178,11 +178,16 @@ static int errand_work(struct errand *errand, bool *again)
 	return r;
 }
 
-/* An old server process may still be executing what was asked of it: look once more, later. */
+/*
+ * An old server process may still be executing what was asked of it: look once more, later.  Of a
+ * directory that was to make, move or remove names, which a comparison shows; forced, all below it
+ * would be copied again.
+ */
 static int ask_once_more(struct job *job)
 {
 	uint64_t settle = job->pair->config->settle_ns;
-	unsigned facts = CHANGE_FORCE | CHANGE_SETTLED | (job->left ? CHANGE_BEGUN : 0);
+	unsigned facts = CHANGE_SETTLED | (job->directory ? 0 : CHANGE_FORCE) |
+			 (job->left ? CHANGE_BEGUN : 0);
 	int r = job_follow_order(job, facts, job->order->attempt, settle);
 	r = r < 0 ? r : rename_ask_old(job, settle);
 	return r < 0 || !job->rel.len ? r : job_follow(job, path_parent(job->rel), 0, settle);

@@ -62,6 +62,7 @@ struct job {
 			   * S has another by now: that one is deep */
 	bool live;        /* published a prefix of a file that keeps changing */
 	bool left;        /* could not remove a temporary name of its own */
+	bool directory;   /* is what S has there */
 	struct follow *follows;
 	size_t follow_count, follow_room;
 	char **touched; /* target directories (rel) whose entries changed */

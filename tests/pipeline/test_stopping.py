@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stopped in the middle of the work, and begun again: nothing lost, nothing copied twice."""
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,22 @@ def test_everything(busy):
         busy.start()
     with Arrivals([f"{busy.target}/d{i}" for i in range(FOLDERS)]) as arrivals:
         arrive(busy, arrivals, 2000, restart)
+
+
+def test_a_directory_on_its_way(here, world):
+    """A copier dies with the order of a directory: nothing old in it is copied again for that."""
+    here.sh("mkdir d; for i in $(seq 50); do echo $i > d/$i; done")
+    here.check()
+    with Arrivals([f"{here.target}/d"]) as arrivals:
+        world.kill("copier", signal.SIGSTOP)
+        here.sh("chmod 750 d; echo new > d/new")
+        assert world.mirrorctl("flush", "--now", "--timeout", "3s").returncode == 75
+        world.kill("copier")  # has been given the orders
+        world.wait_ready()
+        here.check()
+        time.sleep(3)  # more than `settle`: what is looked at once more
+        here.check()
+    assert set(arrivals.count) == {f"{here.target}/d/new"}, arrivals.count
 
 
 def test_no_world_is_needed():
