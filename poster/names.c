@@ -157,22 +157,34 @@ static struct span without_slashes(struct span path)
 	return path;
 }
 
-/* Appends the text of the symlink `last` in the directory; -EINVAL where it is none. */
-static int link_text(struct span directory, struct span last, struct buf *ret)
+/* Appends the text of the symlink `last`; -EINVAL where it is none. */
+static int link_text_at(int parent, struct span last, struct buf *ret)
 {
 	char name[NAME_MAX + 1], text[PATH_MAX];
-	CLEANUP(fd_close) int fd = open_directory(directory, SPAN_NONE);
-	if (fd < 0) {
-		return fd;
-	}
 	memcpy(name, last.data, last.len);
 	name[last.len] = '\0';
-	ssize_t len = readlinkat(fd, name, text, sizeof(text));
+	ssize_t len = readlinkat(parent, name, text, sizeof(text));
 	if (len < 0) {
 		return -errno;
 	}
 	buf_add(ret, span_of(text, (size_t)len));
 	return ret->failed ? -ENOMEM : 0;
+}
+
+static int link_text(struct span directory, struct span last, struct buf *ret)
+{
+	CLEANUP(fd_close) int fd = open_directory(directory, SPAN_NONE);
+	return fd < 0 ? fd : link_text_at(fd, last, ret);
+}
+
+int names_readlink(struct span path, struct buf *ret)
+{
+	struct span last = path_name(path);
+	if (!last.len || last.len > NAME_MAX) {
+		return -EINVAL;
+	}
+	CLEANUP(fd_close) int parent = open_directory(SPAN_NONE, path_parent(path));
+	return parent < 0 ? parent : link_text_at(parent, last, ret);
 }
 
 /* An absolute path as it is, but /proc/self and /dev/fd are those of the program, not ours. */

@@ -52,3 +52,5 @@ const struct tree *names_tree(const struct names *names, struct span path);
 
 /* lstat() for paths of any length.  Returns 0 or -errno. */
 int names_stat(struct span path, struct stat *ret);
+/* Appends the text of a symlink.  Returns 0 or -errno. */
+int names_readlink(struct span path, struct buf *ret);

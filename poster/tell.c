@@ -150,6 +150,7 @@ int tell_taken(struct translate *t, const struct cause *cause, struct span name)
 	CLEANUP(buf_finish) struct buf now = BUF_EMPTY;
 	uint64_t renamed_ns;
 	struct stat st;
+	links_gone(t->links, name);
 	int r = recent_reused(t->recent, name, cause->time_ns, &now, &renamed_ns);
 	if (r < 0) {
 		return r == -ENOENT ? 0 : r;

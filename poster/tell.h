@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/cleanup.h"
+#include "poster/links.h"
 #include "poster/missing.h"
 #include "poster/recent.h"
 #include "poster/translate.h"
@@ -15,6 +16,7 @@ enum role { ROLE_MAIN, ROLE_OLD, ROLE_FRESH };
 struct translate {
 	struct translate_options options;
 	struct recent *recent;
+	struct links *links;
 	struct missing missing;
 	struct translate_counts counts;
 	uint64_t source, number; /* of fresh ids */

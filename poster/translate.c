@@ -17,15 +17,41 @@
 
 /* ---- records ----------------------------------------------------------------------------- */
 
+/*
+ * What dir and path named when the record was made; symlinks on the way may be others by now.
+ * *ret_known: it is remembered which there were.
+ */
+static int name_at(struct translate *t, const struct record *record, struct span dir,
+	struct span path, bool follow, bool *ret_known, struct buf *ret)
+{
+	const struct names *names = t->options.names;
+	CLEANUP(buf_finish) struct buf then = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
+	int r = links_way(t->links, names, dir, path, follow, record->time_ns, &then);
+	*ret_known = r > 0;
+	if (r < 0 || r == LINKS_OTHER) {
+		return r < 0 ? r : names_find(names, SPAN_NONE, buf_span(&then), follow, 0, ret);
+	}
+	size_t before = ret->len;
+	r = names_find(names, dir, path, follow, record->pid, ret);
+	if (r == 0 && names_text(names, dir, path, &text) == 0 &&
+		!span_equal(buf_span(&text), span_skip(buf_span(ret), before))) {
+		r = links_learn(t->links, names, dir, path, record->time_ns);
+	}
+	return r;
+}
+
 /* The name that the record gives, or -EINVAL. */
 static int name_of(struct translate *t, const struct record *record, bool follow, struct buf *ret)
 {
-	return names_find(t->options.names, record->dir, record->path, follow, record->pid, ret);
+	bool ignored;
+	return name_at(t, record, record->dir, record->path, follow, &ignored, ret);
 }
 
 static int second_name_of(struct translate *t, const struct record *record, struct buf *ret)
 {
-	return names_find(t->options.names, record->dir2, record->path2, false, record->pid, ret);
+	bool ignored;
+	return name_at(t, record, record->dir2, record->path2, false, &ignored, ret);
 }
 
 /* Whether something that is written, or was lately, has this name or one below it. */
@@ -71,15 +97,16 @@ static int name_then(struct translate *t, const struct record *record, const str
 	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
 	struct span dir = second ? record->dir2 : record->dir;
 	struct span path = second ? record->path2 : record->path;
-	int r = names_find(t->options.names, dir, path, false, record->pid, ret);
+	bool known;
+	int r = name_at(t, record, dir, path, false, &known, ret);
 	if (r == 0) {
 		r = names_text(t->options.names, dir, path, &text);
 	}
 	if (r < 0 || span_equal(buf_span(&text), buf_span(ret))) {
 		return r;
 	}
-	bool literal =
-		remembers(t, buf_span(&text)) || passes_newer_link(record, buf_span(&text), 0);
+	bool literal = !known && (remembers(t, buf_span(&text)) ||
+					 passes_newer_link(record, buf_span(&text), 0));
 	if (literal) {
 		struct buf swap = *ret;
 		*ret = text;
@@ -266,6 +293,22 @@ static int take_made(struct translate *t, const struct record *record)
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
 
+/* Only one that may lead to a directory can be on anybody's way. */
+static int remember_link(struct translate *t, const struct record *record, struct span name)
+{
+	CLEANUP(buf_finish) struct buf to = BUF_EMPTY;
+	struct stat st;
+	links_gone(t->links, name);
+	if (record_is_draft(record)) {
+		return 0; /* perhaps it was never made */
+	}
+	int r = names_find(t->options.names, path_parent(name), record->path2, true, 0, &to);
+	if (r == 0 && names_stat(buf_span(&to), &st) == 0 && !S_ISDIR(st.st_mode)) {
+		return 0;
+	}
+	return r == -ENOMEM ? r : links_made(t->links, name, record->path2);
+}
+
 static int take_symlink(struct translate *t, const struct record *record)
 {
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
@@ -277,6 +320,10 @@ static int take_symlink(struct translate *t, const struct record *record)
 	if (!names_tree(t->options.names, buf_span(&name))) {
 		t->counts.outside++;
 		return 0;
+	}
+	r = remember_link(t, record, buf_span(&name));
+	if (r < 0) {
+		return r;
 	}
 	CLEANUP(change_destroy_p)
 	struct change *change = tell_make(t, &cause, ROLE_MAIN, CHANGE_SYMLINK, 0, buf_span(&name));
@@ -303,6 +350,7 @@ static int take_removed(struct translate *t, const struct record *record)
 		return unnamed(t, r);
 	}
 	intents_unlink(t->options.intents, buf_span(&name));
+	links_gone(t->links, buf_span(&name));
 	r = name_freed(t, buf_span(&name));
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
@@ -434,6 +482,16 @@ static int both_names(struct translate *t, const struct record *record, const st
 	return r < 0 ? r : name_then(t, record, cause, true, to);
 }
 
+/* What a process announced that died may not have happened: then nothing is known. */
+static int move_links(struct translate *t, const struct record *record, const struct move *move)
+{
+	if (record_is_draft(record)) {
+		links_gone(t->links, move->from);
+		return 0;
+	}
+	return links_moved(t->links, move->from, move->to);
+}
+
 static int take_rename(struct translate *t, const struct record *record)
 {
 	CLEANUP(buf_finish) struct buf from = BUF_EMPTY;
@@ -446,7 +504,19 @@ static int take_rename(struct translate *t, const struct record *record)
 	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
 	r = same_file(&move) ? 0 : move_memories(t, record, &move);
 	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
+	r = r < 0 ? r : move_links(t, record, &move);
 	return r < 0 ? r : tell_rename(t, record, &move);
+}
+
+static int exchange_links(
+	struct translate *t, const struct record *record, struct span a, struct span b)
+{
+	if (record_is_draft(record)) {
+		links_gone(t->links, a);
+		links_gone(t->links, b);
+		return 0;
+	}
+	return links_exchanged(t->links, a, b);
 }
 
 /* Both names are forced as a whole, so what was written lately need not be told again. */
@@ -463,6 +533,7 @@ static int take_exchange(struct translate *t, const struct record *record)
 	missing_explained(&t->missing, buf_span(&b));
 	r = intents_exchange(t->options.intents, buf_span(&a), buf_span(&b));
 	r = r < 0 ? r : recent_exchanged(t->recent, buf_span(&a), buf_span(&b), record->time_ns);
+	r = r < 0 ? r : exchange_links(t, record, buf_span(&a), buf_span(&b));
 	if (r < 0) {
 		return r;
 	}
@@ -667,7 +738,10 @@ int translate_create(const struct translate_options *options, struct translate *
 	t->options = *options;
 	t->source = ident_source();
 	t->recent = recent_create(horizon_ns, options->blind_ns, RECENT_WRITES);
-	if (!t->recent) {
+	t->links = links_create();
+	if (!t->recent || !t->links) {
+		links_destroy(t->links);
+		recent_destroy(t->recent);
 		free(t);
 		return -ENOMEM;
 	}
@@ -682,5 +756,6 @@ void translate_destroy(struct translate *t)
 	}
 	missing_finish(&t->missing);
 	recent_destroy(t->recent);
+	links_destroy(t->links);
 	free(t);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names are bytes: whatever a file system takes must arrive unchanged."""
 import os
+import signal
 
 import pytest
 
@@ -84,9 +85,25 @@ def test_tree_reached_through_a_symlink(here, world):
     assert here.read("c") == b"1\n"
 
 
+def test_a_symlink_turned_before_it_is_read(here, world):
+    """`current` leads to the next run already when the poster reads what was done by way of it."""
+    here.sh("mkdir r1 r2; ln -s r1 current; echo 1 > r1/old; echo 1 > r1/gone; ln -s r1 d; mkdir f")
+    world.flush()
+    poster, = world.kill("poster", signal.SIGSTOP)
+    try:
+        here.sh("""echo 2 > current/new; mkdir current/dir; echo 3 > current/dir/f; ln -s x current/link
+                   mv current/old current/moved; rm current/gone; chmod 600 current/moved
+                   ln -sfn r2 current; echo 4 > current/new
+                   mkdir d/by-d; mv d elsewhere; mv f d; echo 5 > d/own""")
+    finally:
+        os.kill(poster, signal.SIGCONT)
+    here.check()
+
+
 def test_dot_dot_and_dirfd(here):
     here.py("""
 import os
+import signal
 os.makedirs("a/b/c")
 os.chdir("a/b/c")
 open("../../x", "w").write("1")

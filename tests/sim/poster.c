@@ -139,6 +139,7 @@ int __wrap_names_text(
 	const struct names *names, struct span dir, struct span path, struct buf *ret);
 const struct tree *__wrap_names_tree(const struct names *names, struct span path);
 int __wrap_names_stat(struct span path, struct stat *ret);
+int __wrap_names_readlink(struct span path, struct buf *ret);
 
 int __wrap_names_find(const struct names *names, struct span dir, struct span path, bool follow,
 	uint32_t pid, struct buf *ret)
@@ -159,8 +160,9 @@ int __wrap_names_find(const struct names *names, struct span dir, struct span pa
 
 int __wrap_names_text(const struct names *names, struct span dir, struct span path, struct buf *ret)
 {
-	buf_add(ret, path);
-	return 0;
+	CLEANUP(buf_finish) struct buf whole = BUF_EMPTY;
+	path_join(&whole, path.len && path.data[0] == '/' ? SPAN_NONE : dir, path);
+	return whole.failed ? -ENOMEM : path_normalise(ret, buf_span(&whole));
 }
 
 const struct tree *__wrap_names_tree(const struct names *names, struct span path)
@@ -192,5 +194,20 @@ int __wrap_names_stat(struct span path, struct stat *ret)
 		.st_size = (off_t)node->size,
 		.st_mtim = {node->mtime_ns / (int64_t)CLOCK_S, node->mtime_ns % (int64_t)CLOCK_S},
 		.st_ctim = {node->ctime_ns / (int64_t)CLOCK_S, node->ctime_ns % (int64_t)CLOCK_S}};
+	return 0;
+}
+
+int __wrap_names_readlink(struct span path, struct buf *ret)
+{
+	struct span rel;
+	struct fs_node *node;
+	if (!path_below(path, span_str(sim.tree.source.path), &rel)) {
+		return -ENOENT;
+	}
+	int r = fs_find(&sim.s, rel, true, &node);
+	if (r < 0 || node->type != FS_SYMLINK) {
+		return r < 0 ? r : -EINVAL;
+	}
+	buf_add(ret, span_of(node->content, node->size));
 	return 0;
 }

@@ -352,6 +352,80 @@ static void a_symlink_in_place_of_a_directory(void **state)
 	assert_told(w, "look DX tree/d/x\nremove  tree/e/x\n");
 }
 
+/* Written by way of `current` before it was turned, read afterwards. */
+static void a_symlink_that_was_turned(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/r1"), 0755) | mkdir(at(w, "tree/r2"), 0755), 0);
+	assert_int_equal(symlink("r1", at(w, "tree/current")), 0);
+	name_call(w, RECORD_SYMLINK, at(w, "tree/current"), "r1");
+	assert_told(w, "symlink  tree/current -> r1\n");
+	put(w, "tree/r1/out");
+	assert_int_equal(mkdir(at(w, "tree/r1/d"), 0755), 0);
+	assert_int_equal(symlink("../tree/r2/", at(w, "tree/new")), 0);
+	assert_int_equal(rename(at(w, "tree/new"), at(w, "tree/current")), 0);
+	file_call(
+		w, RECORD_OPEN, RECORD_CREATED, 3, at(w, "tree/current/out"), at(w, "tree/r1/out"));
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/r1/out"));
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/d"), "");
+	name_call(w, RECORD_RENAME, at(w, "tree/current/a"), at(w, "tree/current/b"));
+	name_call(w, RECORD_UNLINK, at(w, "tree/current/b"), "");
+	assert_told(w, "write F tree/r1/out\nmkdir  tree/r1/d\nlook DX tree/current/a\n"
+		       "rename DX tree/r1/b (tree/r1/a > tree/r1/b)\n"
+		       "away DX tree/r1/a (tree/r1/a > tree/r1/b)\n"
+		       "look DX tree/current/b\nremove  tree/r1/b\n");
+	name_call(w, RECORD_SYMLINK, at(w, "tree/new"), "../tree/r2/");
+	name_call(w, RECORD_RENAME, at(w, "tree/new"), at(w, "tree/current"));
+	buf_clear(&w->told);
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/e"), "");
+	assert_told(w, "mkdir  tree/r2/e\n");
+	name_call(w, RECORD_UNLINK, at(w, "tree/current"), "");
+	buf_clear(&w->told);
+	name_call(
+		w, RECORD_MKDIR, at(w, "tree/current/e"), ""); /* a directory, as far as is known */
+	assert_told(w, "mkdir  tree/r2/e\n");
+}
+
+/* By way of a symlink that then goes to another name, and a directory comes to its own. */
+static void a_symlink_that_was_renamed(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/x"), 0755) | mkdir(at(w, "tree/f"), 0755), 0);
+	assert_int_equal(symlink("x", at(w, "tree/d")), 0);
+	name_call(w, RECORD_SYMLINK, at(w, "tree/d"), "x");
+	assert_int_equal(mkdir(at(w, "tree/d/new"), 0755), 0);
+	assert_int_equal(rename(at(w, "tree/d"), at(w, "tree/g")), 0);
+	assert_int_equal(rename(at(w, "tree/f"), at(w, "tree/d")), 0);
+	buf_clear(&w->told);
+	name_call(w, RECORD_MKDIR, at(w, "tree/d/new"), "");
+	assert_told(w, "mkdir  tree/x/new\n");
+	name_call(w, RECORD_RENAME, at(w, "tree/d"), at(w, "tree/g"));
+	name_call(w, RECORD_RENAME, at(w, "tree/f"), at(w, "tree/d"));
+	buf_clear(&w->told);
+	name_call(w, RECORD_MKDIR, at(w, "tree/d/own"), "");
+	name_call(w, RECORD_MKDIR, at(w, "tree/g/more"), "");
+	assert_told(w, "mkdir  tree/d/own\nmkdir  tree/x/more\n");
+}
+
+/* Nobody has told of its making; but it was there, and was used, before it was turned. */
+static void a_symlink_that_was_used(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/r1"), 0755) | mkdir(at(w, "tree/r2"), 0755), 0);
+	assert_int_equal(symlink(at(w, "tree/r1"), at(w, "tree/current")), 0);
+	w->time_ns = clock_wall() + 10 * CLOCK_S;
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/d"), "");
+	assert_told(w, "mkdir  tree/r1/d\n");
+	assert_int_equal(unlink(at(w, "tree/current")), 0);
+	assert_int_equal(symlink("r2", at(w, "tree/current")), 0);
+	w->time_ns = BEGIN; /* before that */
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/e"), "");
+	assert_told(w, "mkdir  tree/r1/e\n");
+	w->time_ns = clock_wall() + 10 * CLOCK_S; /* long after it, and nobody has told */
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/f"), "");
+	assert_told(w, "mkdir  tree/r2/f\n");
+}
+
 static void a_root_that_is_a_symlink(void **state)
 {
 	struct world *w = *state;
@@ -985,6 +1059,9 @@ int main(void)
 		TEST(a_symlink_came_later),
 		TEST(a_symlink_was_there_before),
 		TEST(links_of_what_was_renamed),
+		TEST(a_symlink_that_was_turned),
+		TEST(a_symlink_that_was_renamed),
+		TEST(a_symlink_that_was_used),
 		TEST(a_root_that_is_a_symlink),
 		TEST(odd_names),
 		TEST(longer_than_path_max),
