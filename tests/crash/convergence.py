@@ -107,8 +107,8 @@ class Run:
             job.kill()
         job.wait()
         began = time.time()
-        done = self.world.mirrorctl("flush", *dice.choice([[], ["--now"], ["--job", name]]),
-                                    "--timeout", "40s")
+        how = dice.choice([[], ["--now"], ["--job", name]])
+        done = self.world.mirrorctl("flush", *how, "--timeout", "40s")
         self.counts["flushes"] += 1
         if done.returncode == 1:
             self.retry_failed()
@@ -116,14 +116,20 @@ class Run:
             return
         self.counts["reached"] += 1
         ended = time.time()
-        found = self.world.differences(name)
+        found = self.differences(name, how)
         if found:
             time.sleep(1)
-            later = self.world.differences(name)
+            later = self.differences(name, how)
             self.wrong.append("\n".join(
-                [f"{name}: a flush from {began:.3f} to {ended:.3f} was early ({len(found)} "
+                [f"{name}: a flush {how} from {began:.3f} to {ended:.3f} was early ({len(found)} "
                  f"differences, {len(later)} a second later):", *found[:10]]))
             self.over.set()
+
+    def differences(self, name, how):
+        """A rescan that nobody waits for may be at work where one job's changes have arrived: then a
+        directory has another mtime until its own order comes."""
+        found = self.world.differences(name)
+        return [it for it in found if " has mtime " not in it] if "--job" in how else found
 
     def retry_failed(self):
         """As an operator would: else no flush would be reached any more."""
