@@ -45,7 +45,7 @@ static int make_directories(const char *directory)
 static bool path_above(const char *directory, char path[PATH_BYTES])
 {
 	size_t len = 0, end = 0;
-	for (; directory[len] && len < PATH_BYTES - 1; len++) {
+	for (; len < PATH_BYTES - 1 && directory[len]; len++) {
 		path[len] = directory[len];
 		end = directory[len] == '/' ? len : end;
 	}
