@@ -127,6 +127,13 @@ int rename_ask_old(struct job *job, uint64_t pause_ns)
 	return r;
 }
 
+/* T has a file of S's size and time under the new name already: which of two is meant, nobody knows
+ * without reading. */
+static bool is_ambiguous(const struct job *job, const struct side_attr *s)
+{
+	return job->there_known && same_content(job->pair, s, &job->there);
+}
+
 int rename_pairs(struct job *job)
 {
 	struct side_attr s, t;
@@ -142,6 +149,9 @@ int rename_pairs(struct job *job)
 			continue;
 		}
 		asked = true;
+		if (is_ambiguous(job, &s)) {
+			break;
+		}
 		job->there_known = false;
 		if (side_check(job->pair->target, path_parent(from), &bad_len, &job->why) == 0) {
 			r = find_old(job, from, &s, &old, &detached);

@@ -12,7 +12,7 @@
 
 static void refused_well(int r, const struct why *why)
 {
-	fuzz_require(r == -EBADMSG);
+	fuzz_require(r == -EBADMSG || r == -EPROTONOSUPPORT);
 	fuzz_require(why->text[0]);
 }
 
