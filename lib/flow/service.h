@@ -11,8 +11,9 @@
  * $MIRROR_NOTIFY_FD, and sd_notify's $NOTIFY_SOCKET).  On SIGTERM and SIGINT it calls drain(),
  * which calls service_stop() when it has handed back everything; after 10 s it stops anyway.
  * A second signal stops at once.  On SIGHUP a stage that has reload() gets the configuration as it
- * is in the file now; one that cannot be read changes nothing and is logged.  Every few seconds it publishes a beat filled in by beat().
- * Ends 0 stopped, 100 started wrongly (stay down), 111 try again.
+ * is in the file now; one that cannot be read changes nothing and is logged.  Every few seconds it
+ * publishes a beat filled in by beat(). Ends 0 stopped, 100 started wrongly (stay down), 111 try
+ * again.
  */
 #pragma once
 
@@ -46,7 +47,7 @@ struct service_stage {
 	/* Takes over from `fresh`, which lives for this call only, what may change while it runs;
 	 * service->config stays as it is.  May be NULL. */
 	void (*reload)(struct service *service, const struct config *fresh);
-	void (*finish)(struct service *service);                  /* release the state */
+	void (*finish)(struct service *service); /* release the state */
 };
 
 int service_main(const struct service_stage *stage, int argc, char **argv);

@@ -6,8 +6,8 @@
  *   be started, they all share the stream; sftp_unref() when nobody uses it any more.
  *
  * Everything runs in tasks, except the functions that say otherwise.  Requests are carried out by
- * the server in the order in which they were started; it goes on after a failed one.  Where too much
- * is in flight, patient tasks (flow/task.h) wait until no other one does.
+ * the server in the order in which they were started; it goes on after a failed one.  Where too
+ * much is in flight, patient tasks (flow/task.h) wait until no other one does.
  *
  * Returns 0, a positive SFTP status (sftp-wire.h), or -errno: then the session is over, every
  * request in flight has ended with -ENOTCONN, and sftp_why() has the words.

@@ -28,9 +28,9 @@ struct ssh_stream_ops {
 	ssize_t (*write)(
 		struct ssh_stream *stream, const void *data, size_t size_bytes, struct why *why);
 	/*
-	 * To be called each ask_ns while an answer is due: asks the other end for a sign of life when
-	 * it has been silent for so long.  0, or -ETIMEDOUT: it has not answered for long.  NULL: the
-	 * stream ends by itself then.
+	 * To be called each ask_ns while an answer is due: asks the other end for a sign of life
+	 * when it has been silent for so long.  0, or -ETIMEDOUT: it has not answered for long.
+	 * NULL: the stream ends by itself then.
 	 */
 	int (*ask)(struct ssh_stream *stream, struct why *why);
 	/* Ends it at once, whatever its state, and frees it.  Allowed inside `event`. */

@@ -50,7 +50,7 @@ struct process {
 	void *arg;
 
 	bool wanted, allowed;
-	bool known; /* was wanted once: when it is not any more, that is told */
+	bool known;  /* was wanted once: when it is not any more, that is told */
 	bool reload; /* when it is ready: it may have read the configuration too early */
 	enum process_state state;
 	pid_t pid;              /* 0: none */

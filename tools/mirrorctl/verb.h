@@ -92,6 +92,6 @@ extern const struct verb *const verbs[];
 const struct verb *verb_find(const char *name);
 extern const struct option_row common_options[];
 
-extern const struct verb verb_start, verb_stop, verb_restart, verb_reload, verb_status, verb_env, verb_run,
-	verb_sync, verb_flush, verb_failed, verb_forget, verb_journal, verb_config, verb_doctor,
-	verb_supervise, verb_completion;
+extern const struct verb verb_start, verb_stop, verb_restart, verb_reload, verb_status, verb_env,
+	verb_run, verb_sync, verb_flush, verb_failed, verb_forget, verb_journal, verb_config,
+	verb_doctor, verb_supervise, verb_completion;
