@@ -108,7 +108,8 @@ static int check_with(
 
 static int check_quickly(struct visit *visit, struct span path)
 {
-	return check_with(visit, path, SPAN(""), NULL);
+	CLEANUP(sftp_call_finish) struct sftp_call none = SFTP_CALL;
+	return check_with(visit, path, SPAN(""), &none);
 }
 
 int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why)
