@@ -23,6 +23,7 @@ def test_a_silent_connection_is_given_up(transport):
         world.check()
 
 
+@pytest.mark.full
 def test_at_most_eight_shake_hands_at_once():
     """Twelve copiers begin at the same moment, and for a while nobody answers."""
     world = World(copiers=12, relay=True)
