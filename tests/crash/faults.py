@@ -155,6 +155,7 @@ def target_sick(error):
 
 def clock_stepped(run, dice):
     """Of the daemons; the file systems' clock, and the jobs', go on as they were."""
+    run.world.killed = True  # temporary names tell their age by it (docs/LIMITS.md)
     run.world.sick.clock(dice.choice([0, -0.7, 0.7, -3, 3, -90, 90, -3000, 3000]))
 
 
