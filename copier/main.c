@@ -33,8 +33,8 @@
 #define WAITING_PER_SLOT 8
 #define HANDS_PER_SLOT   4
 #define DRAIN_NS         (20 * CLOCK_MS)
-#define COMING_NS        (250 * CLOCK_MS) /* so long after the last order no other was on its way */
-#define COMING_MOST_NS   (2 * CLOCK_S)
+#define COMING_NS        (500 * CLOCK_MS) /* so long after the last order no other was on its way */
+#define COMING_MOST_NS   (4 * CLOCK_S)
 #define FAREWELL_NS      (200 * CLOCK_MS) /* for the broker to write down what it was told last */
 #define PROBE_NS         (5 * CLOCK_S)
 
@@ -295,12 +295,12 @@ static void copier_beat(struct service *service, struct note *note)
 }
 
 /* No more orders, when those that were on their way have come. */
-static void end_orders(struct copier *copier)
+static void end_orders(struct copier *copier, struct broker_consumer *consumer)
 {
 	uint64_t now = clock_now();
-	if (now >= copier->came_ns + COMING_NS || now >= copier->asked_ns + COMING_MOST_NS) {
-		broker_consumer_pause(copier->orders_consumer);
-		broker_consumer_pause(copier->bulk_consumer);
+	if (broker_consumer_is_full(consumer) || now >= copier->came_ns + COMING_NS ||
+		now >= copier->asked_ns + COMING_MOST_NS) {
+		broker_consumer_pause(consumer);
 	}
 }
 
@@ -308,7 +308,8 @@ static void end_orders(struct copier *copier)
 static void on_drain_timer(void *arg)
 {
 	struct copier *copier = arg;
-	end_orders(copier);
+	end_orders(copier, copier->orders_consumer);
+	end_orders(copier, copier->bulk_consumer);
 	bool coming = !broker_consumer_rests(copier->orders_consumer) ||
 		      !broker_consumer_rests(copier->bulk_consumer);
 	bool busy = task_pool_running(copier->orders) || task_pool_running(copier->bulk) ||

@@ -48,7 +48,7 @@ struct broker_consumer {
 	struct open_delivery *slots;
 	uint32_t free_slot, first_slot, last_slot;
 	uint64_t *settled; /* tags acknowledged and not yet told */
-	size_t settled_count;
+	size_t settled_count, open_count;
 };
 
 /* ---- open deliveries --------------------------------------------------------------------- */
@@ -61,7 +61,7 @@ static void slots_clear(struct broker_consumer *consumer)
 	consumer->slots[consumer->prefetch - 1].next = NO_SLOT;
 	consumer->free_slot = 0;
 	consumer->first_slot = consumer->last_slot = NO_SLOT;
-	consumer->settled_count = 0;
+	consumer->settled_count = consumer->open_count = 0;
 }
 
 /* Enters a delivery at the end; NO_SLOT where the broker sent more than the prefetch. */
@@ -79,6 +79,7 @@ static uint32_t slot_take(struct broker_consumer *consumer, uint64_t tag)
 		consumer->slots[consumer->last_slot].next = slot;
 	}
 	consumer->last_slot = slot;
+	consumer->open_count++;
 	return slot;
 }
 
@@ -97,6 +98,7 @@ static void slot_release(struct broker_consumer *consumer, uint32_t slot)
 	}
 	*it = (struct open_delivery){0, consumer->free_slot, NO_SLOT};
 	consumer->free_slot = slot;
+	consumer->open_count--;
 }
 
 /* ---- settling ---------------------------------------------------------------------------- */
@@ -433,6 +435,11 @@ void broker_consumer_pause(struct broker_consumer *consumer)
 	if (consumer->settled_count) {
 		(void)loop_timer_set(&consumer->broker->settle, 0);
 	}
+}
+
+bool broker_consumer_is_full(const struct broker_consumer *consumer)
+{
+	return consumer->open_count + consumer->settled_count >= consumer->prefetch;
 }
 
 void broker_consumer_hold(struct broker_consumer *consumer)

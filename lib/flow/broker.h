@@ -115,9 +115,11 @@ void broker_consumer_pause(struct broker_consumer *consumer);
 /*
  * Acknowledgements wait until it is paused, so the broker sends no more for them.  What it is about
  * to send when it is told to stop it hands back to itself, as if somebody had begun with that, too:
- * so who can wait holds first, and pauses when nothing has come for a while.
+ * so who can wait holds first, and pauses when it is full or nothing has come for a while.
  */
 void broker_consumer_hold(struct broker_consumer *consumer);
+/* The broker has sent as much as it may. */
+bool broker_consumer_is_full(const struct broker_consumer *consumer);
 void broker_consumer_resume(struct broker_consumer *consumer);
 /* Paused, nothing is on its way any more, and the broker has what was settled: a connection that
  * ends before would make it deliver that again. */
