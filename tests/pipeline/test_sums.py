@@ -81,11 +81,10 @@ def test_sums_close_whoever_is_killed():
             world.py(MIXED, outside, str(number))
             expected += in_journal(world) - already
             os.kill(poster, signal.SIGCONT)
-            for _ in range(2):
-                time.sleep(0.4)
-                world.kill("poster")
-                world.kill(stage)
-                wait_until(lambda: world.pids("poster") and world.pids(stage), 60, "both")
+            time.sleep(0.4)
+            world.kill("poster")
+            world.kill(stage)
+            wait_until(lambda: world.pids("poster") and world.pids(stage), 60, "both")
         world.wait_ready()
         it = in_sync(world)
         assert it["records"]["read"] - before == expected, it
@@ -156,7 +155,7 @@ def read_failed(world):
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-@pytest.mark.parametrize("target", ["local", "sftp"])
+@pytest.mark.parametrize("target", ["local", pytest.param("sftp", marks=pytest.mark.full)])
 def test_poison_blocks_nobody(target):
     """Paths that cannot be mirrored and messages that cannot be read, amidst of work."""
     with World(target=target, copiers=1, config={**CONFIG, "copier": {"in_flight": 4}}) as world:
