@@ -36,9 +36,9 @@ int links_moved(struct links *links, struct span from, struct span to);
 int links_exchanged(struct links *links, struct span a, struct span b);
 
 /*
- * Where path, which starts from dir when it is relative, led at that time.  follow: also as the last
- * component.  Returns 0 where no symlink that is remembered is on the way, LINKS_SAME where it still
- * leads there, LINKS_OTHER where that was another place, which is appended, or -ENOMEM.
+ * Where path, which starts from dir when it is relative, led at that time.  follow: also as the
+ * last component.  Returns 0 where no symlink that is remembered is on the way, LINKS_SAME where it
+ * still leads there, LINKS_OTHER where that was another place, which is appended, or -ENOMEM.
  */
 #define LINKS_SAME  1
 #define LINKS_OTHER 2
