@@ -17,6 +17,39 @@
 
 /* ---- records ----------------------------------------------------------------------------- */
 
+static bool is_there(const struct cause *cause, struct span name)
+{
+	struct stat st;
+	return cause->has_inode && names_stat(name, &st) == 0 && cause_is_file(&st, cause);
+}
+
+/*
+ * What is remembered leads elsewhere than the kernel does today.  It may be wrong where two renamed
+ * at once, as records need not come in the order of the deeds: so a file that is where the kernel
+ * leads settles it, and else that place is looked at, too.
+ */
+static int name_remembered(struct translate *t, const struct record *record, struct span dir,
+	struct span path, bool follow, struct span then, struct buf *ret)
+{
+	const struct names *names = t->options.names;
+	const struct cause cause = cause_of_record(record);
+	CLEANUP(buf_finish) struct buf now = BUF_EMPTY;
+	CLEANUP(buf_finish) struct buf found = BUF_EMPTY;
+	int r = names_find(names, dir, path, follow, record->pid, &now);
+	if (r == 0 && is_there(&cause, buf_span(&now))) {
+		buf_add(ret, buf_span(&now));
+		return ret->failed ? -ENOMEM : 0;
+	}
+	r = r == -ENOMEM ? r : names_find(names, SPAN_NONE, then, follow, 0, &found);
+	if (r == 0 && !is_there(&cause, buf_span(&found)) && now.len &&
+		!span_equal(buf_span(&now), buf_span(&found))) {
+		r = tell_change(
+			t, &cause, ROLE_FRESH, CHANGE_LOOK, DEEP_ALL, buf_span(&now), NO_PAIR);
+	}
+	buf_add(ret, buf_span(&found));
+	return r == 0 && ret->failed ? -ENOMEM : r;
+}
+
 /*
  * What dir and path named when the record was made; symlinks on the way may be others by now.
  * *ret_known: it is remembered which there were.
@@ -30,7 +63,8 @@ static int name_at(struct translate *t, const struct record *record, struct span
 	int r = links_way(t->links, names, dir, path, follow, record->time_ns, &then);
 	*ret_known = r > 0;
 	if (r < 0 || r == LINKS_OTHER) {
-		return r < 0 ? r : names_find(names, SPAN_NONE, buf_span(&then), follow, 0, ret);
+		return r < 0 ? r
+			     : name_remembered(t, record, dir, path, follow, buf_span(&then), ret);
 	}
 	size_t before = ret->len;
 	r = names_find(names, dir, path, follow, record->pid, ret);
