@@ -75,6 +75,7 @@ def test_sums_close_whoever_is_killed():
         before = in_sync(world)["records"]["read"]
         expected = 0
         for number, stage in enumerate(("poster", "winnow", "copier", "tally")):
+            world.wait_ready()
             poster, = world.pids("poster")
             os.kill(poster, signal.SIGSTOP)
             already = in_journal(world)
@@ -82,9 +83,9 @@ def test_sums_close_whoever_is_killed():
             expected += in_journal(world) - already
             os.kill(poster, signal.SIGCONT)
             time.sleep(0.4)
-            world.kill("poster")
-            world.kill(stage)
-            wait_until(lambda: world.pids("poster") and world.pids(stage), 60, "both")
+            killed = {*world.kill("poster"), *world.kill(stage)}
+            wait_until(lambda: not killed & {*world.pids("poster"), *world.pids(stage)} and
+                       world.pids("poster") and world.pids(stage), 60, "both to be back")
         world.wait_ready()
         it = in_sync(world)
         assert it["records"]["read"] - before == expected, it
