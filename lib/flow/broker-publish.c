@@ -26,6 +26,7 @@
 #define PUBLISH_CHANNEL    1
 #define CARRIER_FULL_BYTES ((size_t)256 * 1024)
 #define REFUSED_NS         (2 * CLOCK_S)
+#define REFUSING_NS        (10 * CLOCK_S)
 
 /* ---- lists ------------------------------------------------------------------------------- */
 
@@ -216,6 +217,20 @@ static void settle(struct broker *broker, uint64_t tag, bool multiple, bool take
 	}
 }
 
+/*
+ * A channel of RabbitMQ that was opened while a quorum queue changed its leader may go on asking
+ * the old one and refuse everything, long after there is a new one (seen with 3.10): another
+ * channel does not.
+ */
+static void give_up_refusing(struct broker *broker)
+{
+	if (broker->options.nodes.count > 1 && broker->publish.up &&
+		clock_now() >= broker->publish.since_ns + REFUSING_NS) {
+		carrier_fail(
+			broker->publish.carrier, -EAGAIN, "%s", broker->publisher.untaken.text);
+	}
+}
+
 /* ---- events of the connection ------------------------------------------------------------ */
 
 static void on_opened(void *arg)
@@ -249,6 +264,7 @@ static void on_method(void *arg, uint16_t channel, const amqp_method_t *method)
 		break;
 	case AMQP_BASIC_NACK_METHOD:
 		settle(broker, nack->delivery_tag, nack->multiple, false);
+		give_up_refusing(broker);
 		break;
 	case AMQP_CHANNEL_CLOSE_METHOD:
 		on_close(broker, method->decoded);
