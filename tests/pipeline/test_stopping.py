@@ -87,6 +87,7 @@ def test_a_directory_on_its_way(here, world):
     assert set(arrivals.count) == {f"{here.target}/d/new"}, arrivals.count
 
 
+@pytest.mark.full
 def test_no_world_is_needed():
     """A stop where nothing runs, and one in the middle of a start."""
     world = World(target="local", copiers=1)
