@@ -971,22 +971,25 @@ static void say_signals(void)
 static void say_maps(void)
 {
 	char line[512];
-	unsigned anonymous = 0, shared = 0, own = 0;
+	unsigned anonymous = 0;
+	unsigned long shared = 0, own = 0; /* bytes: neighbours may be one map, or two */
 	bool behind_shim = false;
 	FILE *maps = fopen("/proc/self/maps", "r");
 	while (maps && fgets(line, sizeof(line), maps)) {
+		unsigned long begin = 0, end = 0;
+		sscanf(line, "%lx-%lx", &begin, &end);
 		bool named = strchr(line, '/') || strchr(line, '[');
 		bool shim = strstr(line, "libmirrorshim") || strstr(line, "/ring") ||
 			    (behind_shim && !named);
 		behind_shim = shim;
-		shared += !shim && strstr(line, "s ") && named;
-		own += !shim && strstr(line, root) != NULL;
+		shared += !shim && strstr(line, "s ") && named ? end - begin : 0;
+		own += !shim && strstr(line, root) ? end - begin : 0;
 		anonymous += !shim && !named && strstr(line, "---p") == NULL;
 	}
 	if (maps) {
 		fclose(maps);
 	}
-	say("maps: anonymous %d own %u shared %u\n", anonymous > 0, own, shared);
+	say("maps: anonymous %d own %lu shared %lu\n", anonymous > 0, own, shared);
 }
 
 static void sequence(uint64_t number, unsigned steps)
