@@ -219,43 +219,29 @@ static int batch_publish_note(struct batch *batch)
 	return r < 0 ? r : 0;
 }
 
-static int publish_receipt(struct batch *batch, struct errand *errand)
-{
-	struct copier *copier = batch->copier;
-	int r = BROKER_FULL;
-	while (r == BROKER_FULL) {
-		r = topology_publish_receipt(copier->service->config, copier->service->broker,
-			&errand->receipt, confirmed, &batch->confirms);
-		if (r == BROKER_FULL && wait_for_room(copier) < 0) {
-			return -ENOMEM;
-		}
-	}
-	batch->confirms.open += r == 0;
-	return r;
-}
-
-/* Not as a redelivery: those are taken for begun, and are done twice to be sure. */
-static int publish_unbegun(struct batch *batch, struct errand *errand)
-{
-	struct copier *copier = batch->copier;
-	int r = BROKER_FULL;
-	errand->order->facts |= errand->delivery.redelivered ? CHANGE_BEGUN : 0;
-	while (r == BROKER_FULL) {
-		r = topology_publish_order(copier->service->config, copier->service->broker,
-			errand->order, confirmed, &batch->confirms);
-		if (r == BROKER_FULL && wait_for_room(copier) < 0) {
-			return -ENOMEM;
-		}
-	}
-	batch->confirms.open += r == 0;
-	return r;
-}
-
+/*
+ * Its receipt; or, where it was not begun, the order itself.  Not as a redelivery: those are taken
+ * for begun, and are done twice to be sure.
+ */
 static int publish_outcome(struct batch *batch, struct errand *errand)
 {
-	return errand->requeue   ? 0
-	       : errand->unbegun ? publish_unbegun(batch, errand)
-				 : publish_receipt(batch, errand);
+	const struct config *config = batch->copier->service->config;
+	struct broker *broker = batch->copier->service->broker;
+	int r = BROKER_FULL;
+	if (errand->unbegun && errand->delivery.redelivered) {
+		errand->order->facts |= CHANGE_BEGUN;
+	}
+	while (r == BROKER_FULL) {
+		r = errand->unbegun ? topology_publish_order(config, broker, errand->order,
+					      confirmed, &batch->confirms)
+				    : topology_publish_receipt(config, broker, &errand->receipt,
+					      confirmed, &batch->confirms);
+		if (r == BROKER_FULL && wait_for_room(batch->copier) < 0) {
+			return -ENOMEM;
+		}
+	}
+	batch->confirms.open += r == 0;
+	return r;
 }
 
 static int batch_publish(struct batch *batch, struct errand *list)
@@ -269,7 +255,7 @@ static int batch_publish(struct batch *batch, struct errand *list)
 	}
 	confirms_wait(&batch->confirms);
 	for (struct errand *e = list; r == 0 && e; e = e->next) {
-		r = publish_outcome(batch, e);
+		r = e->requeue ? 0 : publish_outcome(batch, e);
 	}
 	confirms_wait(&batch->confirms);
 	return r;

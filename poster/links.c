@@ -14,9 +14,9 @@
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/path.h"
+#include "poster/tell.h"
 
 #define FOLLOWED_MAX 8
-#define SLACK_NS     ((int64_t)CLOCK_S) /* between the clocks of a server and a node */
 
 struct link {
 	uint64_t hash, used; /* when, counted in uses */
@@ -166,8 +166,7 @@ int links_exchanged(struct links *links, struct span a, struct span b)
 
 static bool is_older(const struct stat *st, uint64_t time_ns)
 {
-	int64_t ctime_ns = (int64_t)st->st_ctim.tv_sec * (int64_t)CLOCK_S + st->st_ctim.tv_nsec;
-	return ctime_ns + SLACK_NS < (int64_t)time_ns;
+	return stat_ctime(st) + LINKS_SLACK_NS < (int64_t)time_ns;
 }
 
 /* A way that is being gone: what lies behind, as names say it, and what lies ahead. */

@@ -16,10 +16,12 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/span.h"
 #include "poster/names.h"
 
-#define LINKS_KNOWN 256
+#define LINKS_KNOWN    256
+#define LINKS_SLACK_NS ((int64_t)CLOCK_S) /* between the clocks of a server and a node */
 
 struct links;
 

@@ -11,7 +11,6 @@
 #include "poster/unseen.h"
 
 #define HORIZON_SPARE_NS (10 * CLOCK_S)
-#define LINK_SLACK_NS    ((int64_t)CLOCK_S) /* between the clocks of a server and a node */
 #define DEEP_ALL         (CHANGE_DEEP | CHANGE_DELETE)
 #define RESCAN           (CHANGE_DEEP | CHANGE_DELETE | CHANGE_SOON | CHANGE_BULK)
 
@@ -165,15 +164,13 @@ static int unnamed(struct translate *t, int r)
 static int name_opened(struct translate *t, const struct record *record, struct buf *ret)
 {
 	CLEANUP(buf_finish) struct buf literal = BUF_EMPTY;
-	struct cause cause = cause_of_record(record);
-	struct stat st;
+	const struct cause cause = cause_of_record(record);
 	int r = name_of(t, record, true, ret);
-	if (r < 0 || !cause.has_inode ||
-		(names_stat(buf_span(ret), &st) == 0 && cause_is_file(&st, &cause))) {
+	if (r < 0 || !cause.has_inode || is_there(&cause, buf_span(ret))) {
 		return r;
 	}
 	r = names_text(t->options.names, record->dir, record->path, &literal);
-	if (r == 0 && passes_newer_link(record, buf_span(&literal), LINK_SLACK_NS)) {
+	if (r == 0 && passes_newer_link(record, buf_span(&literal), LINKS_SLACK_NS)) {
 		buf_clear(ret);
 		buf_add(ret, buf_span(&literal));
 		r = ret->failed ? -ENOMEM : 0;
