@@ -6,7 +6,10 @@
  *   feed -> OPEN --due, path and slot free--> NOTING --notes confirmed--> READY --took--> SENT
  *           in the heap                       `------------------- "left" ------------------'
  *
- * An open parcel is out of the heap as long as the path's former one has no receipt.  A parcel
+ * Parcels of bulk passes have a heap of their own, and half of what may be in flight: else what is
+ * live would wait until a pass is through.
+ *
+ * An open parcel is out of its heap as long as the path's former one has no receipt.  A parcel
  * that has left is freed when both its confirm and its receipt have come, in whichever order.
  *
  * Merging A into B puts the pair (A, B) into the batch of notes that is open.  If B covers A, the
@@ -55,6 +58,7 @@ struct parcel {
 		quiet_ns;  /* of its first and of its newest change; SOON ones are no noise */
 	uint64_t again_ns; /* not due before */
 	bool flushed;      /* nobody wants to wait for quiet */
+	bool bulk;         /* in which heap it is, and what it counts as when it has left */
 	bool confirmed, dropped;
 	struct parcel *previous, *next; /* among all that have left */
 	struct parcel *next_ready;
@@ -68,7 +72,8 @@ struct path {
 struct window {
 	struct window_options options;
 	struct map paths;
-	struct heap heap;
+	struct heap heaps[2]; /* live, bulk */
+	size_t bulk_in_flight;
 	struct parcel *left;
 	struct parcel *ready, **ready_end;
 	struct batches batches;
@@ -226,8 +231,13 @@ static void path_schedule(struct window *w, struct path *path, uint64_t now_ns)
 	bool soon = parcel->flushed || (parcel_order(parcel)->facts & CHANGE_SOON);
 	uint64_t due = soon ? now_ns : (quiet < latest ? quiet : latest);
 	parcel->node.due_ns = due > parcel->again_ns ? due : parcel->again_ns;
+	bool bulk = parcel_order(parcel)->facts & CHANGE_BULK;
+	if (bulk != parcel->bulk) {
+		heap_remove(&w->heaps[parcel->bulk], &parcel->node);
+		parcel->bulk = bulk;
+	}
 	if (!path->left) {
-		heap_put(&w->heap, &parcel->node);
+		heap_put(&w->heaps[bulk], &parcel->node);
 	}
 }
 
@@ -235,11 +245,12 @@ static void path_schedule(struct window *w, struct path *path, uint64_t now_ns)
 static void path_leave(struct window *w, struct path *path)
 {
 	struct parcel *parcel = STEAL(path->open);
-	heap_remove(&w->heap, &parcel->node);
+	heap_remove(&w->heaps[parcel->bulk], &parcel->node);
 	path->left = parcel;
 	left_add(w, parcel);
 	w->counts.held--;
 	w->counts.in_flight++;
+	w->bulk_in_flight += parcel->bulk;
 	if (parcel->unnoted > 0) {
 		parcel->state = NOTING;
 	} else {
@@ -338,7 +349,8 @@ static int open_parcel(struct window *w, struct path *path, struct change **chan
 	struct broker_delivery delivery, uint64_t changed_ns)
 {
 	struct parcel *parcel = calloc(1, sizeof(*parcel));
-	if (!parcel || heap_reserve(&w->heap, w->counts.held + 1) < 0) {
+	if (!parcel || heap_reserve(&w->heaps[0], w->counts.held + 1) < 0 ||
+		heap_reserve(&w->heaps[1], w->counts.held + 1) < 0) {
 		free(parcel);
 		return -ENOMEM;
 	}
@@ -440,11 +452,12 @@ void window_receipt(struct window *w, struct span key, struct ident id)
 	path->left = NULL;
 	parcel->path = NULL;
 	w->counts.in_flight--;
+	w->bulk_in_flight -= parcel->bulk;
 	if (parcel->confirmed) {
 		left_end(w, parcel);
 	}
 	if (path->open) {
-		heap_put(&w->heap, &path->open->node);
+		heap_put(&w->heaps[path->open->bulk], &path->open->node);
 	}
 	path_release(w, path);
 }
@@ -509,7 +522,7 @@ static void drop_left(struct window *w)
 	}
 	w->ready = NULL;
 	w->ready_end = &w->ready;
-	w->counts.in_flight = 0;
+	w->counts.in_flight = w->bulk_in_flight = 0;
 }
 
 void window_drop(struct window *w)
@@ -525,7 +538,8 @@ void window_drop(struct window *w)
 		free(path);
 	}
 	map_finish(&w->paths);
-	heap_finish(&w->heap);
+	heap_finish(&w->heaps[0]);
+	heap_finish(&w->heaps[1]);
 	free(w->acks);
 	w->acks = NULL;
 	w->ack_first = w->ack_count = w->ack_room = 0;
@@ -533,6 +547,25 @@ void window_drop(struct window *w)
 }
 
 /* --- what to do --------------------------------------------------------------------------- */
+
+/* What leaves next, if there is room for it. */
+static struct heap_node *first_of(const struct window *w, bool bulk)
+{
+	size_t most = w->options.in_flight_max;
+	bool room = w->counts.in_flight < most && (!bulk || w->bulk_in_flight < (most + 1) / 2);
+	return room ? heap_first(&w->heaps[bulk]) : NULL;
+}
+
+/* All that is due, what is live first. */
+static void let_leave(struct window *w, uint64_t now_ns)
+{
+	struct heap_node *first;
+	for (unsigned bulk = 0; bulk < 2; bulk++) {
+		while ((first = first_of(w, bulk)) && first->due_ns <= now_ns) {
+			path_leave(w, ((struct parcel *)first)->path);
+		}
+	}
+}
 
 int window_next(struct window *w, uint64_t now_ns, struct window_action *ret)
 {
@@ -550,11 +583,7 @@ int window_next(struct window *w, uint64_t now_ns, struct window_action *ret)
 		ret->ticket = batch;
 		return 0;
 	}
-	struct heap_node *first;
-	while ((first = heap_first(&w->heap)) && first->due_ns <= now_ns &&
-		w->counts.in_flight < w->options.in_flight_max) {
-		path_leave(w, ((struct parcel *)first)->path);
-	}
+	let_leave(w, now_ns);
 	if (!w->ready) {
 		return WINDOW_IDLE;
 	}
@@ -598,9 +627,9 @@ uint64_t window_deadline(const struct window *w)
 		return 0;
 	}
 	uint64_t deadline = batches_deadline(&w->batches);
-	struct heap_node *first = heap_first(&w->heap);
-	if (first && w->counts.in_flight < w->options.in_flight_max && first->due_ns < deadline) {
-		deadline = first->due_ns;
+	for (unsigned bulk = 0; bulk < 2; bulk++) {
+		struct heap_node *first = first_of(w, bulk);
+		deadline = first && first->due_ns < deadline ? first->due_ns : deadline;
 	}
 	return deadline;
 }

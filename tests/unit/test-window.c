@@ -260,6 +260,37 @@ static void orders_in_flight_are_bounded(void **state)
 	teardown(&b);
 }
 
+/* A bulk pass fills its half, and what is live passes by. */
+static void live_orders_do_not_wait_for_bulk_ones(void **state)
+{
+	const unsigned bulk = CHANGE_BULK | CHANGE_SOON;
+	struct bench b = setup(0, 0, 4);
+	(void)state;
+	feed_change(&b, change(&b, "/1", id(1), bulk));
+	b.now++;
+	feed_change(&b, change(&b, "/2", id(2), bulk));
+	b.now++;
+	uint64_t third = feed_change(&b, change(&b, "/3", id(3), bulk));
+	take_order(&b, "/1", 1);
+	take_order(&b, "/2", 2);
+	assert_idle(&b);
+	b.now++;
+	feed(&b, "/live", 4);
+	take_order(&b, "/live", 4);
+	feed(&b, "/3", 5); /* is live from now on */
+	b.now += WINDOW_NOTE_WAIT;
+	window_noted(b.window, take_note(&b, id(3), id(5)));
+	take_ack(&b, third);
+	take_order(&b, "/3", 5);
+	assert_idle(&b);
+	feed_change(&b, change(&b, "/6", id(6), bulk));
+	window_receipt(b.window, SPAN("/live"), id(4));
+	assert_idle(&b);
+	window_receipt(b.window, SPAN("/1"), id(1));
+	take_order(&b, "/6", 6);
+	teardown(&b);
+}
+
 static void covered_deliveries_go_when_the_note_is_confirmed(void **state)
 {
 	struct bench b = setup(30 * S, 300 * S, 10);
@@ -502,6 +533,7 @@ int main(void)
 		cmocka_unit_test(soon_does_not_hurry_others),
 		cmocka_unit_test(one_order_of_a_path_in_flight),
 		cmocka_unit_test(orders_in_flight_are_bounded),
+		cmocka_unit_test(live_orders_do_not_wait_for_bulk_ones),
 		cmocka_unit_test(covered_deliveries_go_when_the_note_is_confirmed),
 		cmocka_unit_test(uncovered_deliveries_wait_for_the_order),
 		cmocka_unit_test(notes_are_confirmed_before_the_order),
