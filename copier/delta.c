@@ -5,7 +5,8 @@
  *
  *   S, here       read whole, each block hashed
  *   old T         its record (record.h) has the hash of each block
- *   temporary     blocks of equal hash: server side copy from old T, run by run; others: written
+ *   temporary     blocks of equal hash: server side copy from old T, run by run, while reading
+ *                 goes on; others: written
  *   look at old T again: it still is what the record is of
  *   then as always: size, mode, mtime, and only then the name
  *
@@ -31,7 +32,8 @@
 struct delta {
 	struct record made, old;
 	struct side_file *old_file; /* NULL: nothing to copy from */
-	uint64_t run_begin, run_end;
+	uint64_t run_begin, run_end; /* to be copied; the last one that was found */
+	uint64_t saved_bytes;
 };
 
 static bool is_large(const struct copy *copy)
@@ -80,6 +82,16 @@ bool delta_begin(struct copy *copy)
 
 /* --- runs of what is there already -------------------------------------------------------- */
 
+/* What the server could not do after all ends the whole attempt. */
+static int copied(struct copy *copy, int r)
+{
+	if (r == -EOPNOTSUPP || r == -ENODATA) {
+		copy->no_delta = true;
+		return FILE_CHANGED;
+	}
+	return r;
+}
+
 static int run_flush(struct copy *copy)
 {
 	struct delta *delta = copy->delta;
@@ -89,13 +101,9 @@ static int run_flush(struct copy *copy)
 	}
 	int r = side_copy_data(delta->old_file, delta->run_begin, len, copy->to_file,
 		delta->run_begin, &copy->job->why);
-	copy->job->work.bytes_saved += r == 0 ? len : 0;
+	delta->saved_bytes += len;
 	delta->run_begin = delta->run_end = 0;
-	if (r == -EOPNOTSUPP || r == -ENODATA) {
-		copy->no_delta = true;
-		return FILE_CHANGED;
-	}
-	return r;
+	return copied(copy, r);
 }
 
 static int run_add(struct copy *copy, uint64_t begin, uint64_t end)
@@ -107,6 +115,22 @@ static int run_add(struct copy *copy, uint64_t begin, uint64_t end)
 		delta->run_begin = begin;
 	}
 	delta->run_end = end;
+	return r;
+}
+
+/* Of a long run the server copies the beginning while the rest is read here. */
+static int turn(struct copy *copy)
+{
+	int r = run_flush(copy);
+	content_pause();
+	return r;
+}
+
+static int runs_end(struct copy *copy)
+{
+	int r = run_flush(copy);
+	r = r == 0 ? copied(copy, side_copied(copy->to_file, &copy->job->why)) : r;
+	copy->job->work.bytes_saved += r == 0 ? copy->delta->saved_bytes : 0;
 	return r;
 }
 
@@ -200,15 +224,15 @@ int delta_copy(struct copy *copy)
 	struct record *made = &copy->delta->made;
 	const size_t some = made->block_bytes < READ_BYTES ? READ_BYTES / made->block_bytes : 1;
 	int r = (copy->buffer = malloc(some * made->block_bytes)) ? 0 : -ENOMEM;
-	uint64_t turn = TURN_BYTES;
+	uint64_t next = TURN_BYTES;
 	for (size_t i = 0; r == 0 && i < made->count; i += some) {
 		r = blocks(copy, i, made->count - i < some ? made->count - i : some);
-		if ((uint64_t)i * made->block_bytes >= turn) {
-			turn += TURN_BYTES;
-			content_pause();
+		if (r == 0 && (uint64_t)i * made->block_bytes >= next) {
+			next += TURN_BYTES;
+			r = turn(copy);
 		}
 	}
-	r = r == 0 ? run_flush(copy) : r;
+	r = r == 0 ? runs_end(copy) : r;
 	return r == 0 ? old_held_still(copy) : r;
 }
 

@@ -41,7 +41,7 @@ static bool entry_differs(struct job *job, const struct side_attr *s, const stru
 	if (s->type == SIDE_OTHER) {
 		return false;
 	}
-	return !same_content(job->pair, s, t) || s->mode != t->mode ||
+	return !same_content(job->pair, s, t) || s->mode != t->mode || owner_differs(job, s, t) ||
 	       (s->has_inode && s->nlink > 1);
 }
 

@@ -127,7 +127,7 @@ static int fill_temporary(struct copy *copy, struct span temporary)
 		r = side_copy_xattrs(copy->from_file, copy->to_file, &job->why);
 	}
 	struct side_attr set = copy->s;
-	set.has_owner = set.has_owner && !side_is_remote(pair->target);
+	set.has_owner = r == 0 && owner_is_shared(job, &set);
 	set.atime_s = copy->tag;
 	if (r == 0) {
 		r = side_complete(
@@ -263,8 +263,7 @@ int file_attributes(struct job *job, const struct side_attr *s, const struct sid
 {
 	struct pair *pair = job->pair;
 	unsigned what = 0;
-	if (!side_is_remote(pair->target) && s->has_owner &&
-		(!t || s->uid != t->uid || s->gid != t->gid)) {
+	if (t ? owner_differs(job, s, t) : owner_is_shared(job, s)) {
 		what |= SIDE_SET_OWNER | SIDE_SET_MODE; /* chown takes set-id bits away */
 	}
 	if (!t || s->mode != t->mode) {

@@ -28,6 +28,7 @@ if ! getent passwd "$user" >/dev/null; then
 	echo "making the user $user" >&2
 	useradd --create-home --shell /bin/bash "$user"
 fi
+usermod --append --groups users "$user" # a second group, which copies have to keep
 home=$(getent passwd "$user" | cut -d: -f6)
 copy=$(copy_of "$user")
 echo "running $program as user $user in $copy" >&2

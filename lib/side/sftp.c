@@ -343,6 +343,7 @@ static void take_version(struct sftp *sftp, struct span body)
 		can->statvfs |= offers(name, data, "statvfs@openssh.com", "2");
 		can->limits |= offers(name, data, "limits@openssh.com", "1");
 		can->copy_data |= offers(name, data, "copy-data", "1");
+		can->names |= offers(name, data, "users-groups-by-id@openssh.com", "1");
 	}
 	if (reader.bad) {
 		sftp_end(sftp, -EPROTO, "the server's greeting is malformed");

@@ -30,7 +30,7 @@ struct sftp;
 
 /* What the server offers beyond version 3, and its limits (OpenSSH's where it does not say). */
 struct sftp_features {
-	bool posix_rename, hardlink, fsync, lsetstat, statvfs, limits, copy_data;
+	bool posix_rename, hardlink, fsync, lsetstat, statvfs, limits, copy_data, names;
 	uint32_t read_bytes, write_bytes; /* at most in one request */
 	uint32_t handles;                 /* open at once */
 };

@@ -22,6 +22,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -249,6 +250,26 @@ static void attr_of(const struct stat *st, struct side_attr *ret)
 		.allocated_bytes = (uint64_t)st->st_blocks * 512,
 		.ctime_ns = nanoseconds(st->st_ctim),
 	};
+}
+
+static int local_group_name(struct side *side, uint32_t gid, struct buf *ret, struct why *why)
+{
+	struct group entry, *found = NULL;
+	CLEANUP(buf_finish) struct buf memory = BUF_EMPTY;
+	size_t size = 1024;
+	int r;
+	(void)side;
+	(void)why;
+	do {
+		size *= 2;
+		buf_clear(&memory);
+		char *room = buf_reserve(&memory, size);
+		r = room ? getgrgid_r(gid, &entry, room, size, &found) : ENOMEM;
+	} while (r == ERANGE);
+	if (r == 0 && found) {
+		buf_add_str(ret, entry.gr_name);
+	}
+	return r == ENOMEM ? -ENOMEM : 0;
 }
 
 static int local_lstat(struct side *side, struct span rel, struct side_attr *ret, struct why *why)
@@ -486,12 +507,22 @@ static int local_copy_range(struct side_file *from, struct side_file *to, uint64
 	return r == -ENODATA ? -EOPNOTSUPP : r;
 }
 
-static int set_owner(int fd, const struct side_attr *attr)
+/* Not ours to give away: neither to that user, nor to that group. */
+static int owner_refused(struct side *side, const struct side_attr *attr)
+{
+	if (errno != EPERM && errno != EINVAL) {
+		return -errno;
+	}
+	side_refuse_group(side, attr->gid);
+	return 0;
+}
+
+static int set_owner(struct side *side, int fd, const struct side_attr *attr)
 {
 	if (fchown(fd, attr->uid, attr->gid) == 0 || fchown(fd, (uid_t)-1, attr->gid) == 0) {
 		return 0;
 	}
-	return errno == EPERM || errno == EINVAL ? 0 : -errno; /* not ours to give away */
+	return owner_refused(side, attr);
 }
 
 static struct timespec mtime_of(const struct side_attr *attr)
@@ -505,13 +536,14 @@ static struct timespec mtime_of(const struct side_attr *attr)
 }
 
 /* Owner before mode: chown takes set-id bits away.  Time last: all else changes it. */
-static int complete_fd(int fd, const struct side_attr *attr, bool sync)
+static int complete_fd(
+	struct side *side, int fd, const struct side_attr *attr, bool sync)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime_of(attr)};
 	if (ftruncate(fd, (off_t)attr->size_bytes) < 0) {
 		return -errno;
 	}
-	int r = attr->has_owner ? set_owner(fd, attr) : 0;
+	int r = attr->has_owner ? set_owner(side, fd, attr) : 0;
 	if (r < 0) {
 		return r;
 	}
@@ -525,7 +557,7 @@ static int local_complete(
 	struct side_file *side_file, const struct side_attr *attr, bool sync, struct why *why)
 {
 	struct local_file *file = (struct local_file *)side_file;
-	int r = complete_fd(file->fd, attr, sync);
+	int r = complete_fd(side_file->side, file->fd, attr, sync);
 	if (close(file->fd) < 0 && r == 0 && errno != EINTR) {
 		r = -errno;
 	}
@@ -781,14 +813,15 @@ static int local_readlink(
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int set_owner_at(const struct place *place, const struct side_attr *attr)
+static int set_owner_at(
+	struct side *side, const struct place *place, const struct side_attr *attr)
 {
 	const int flags = AT_SYMLINK_NOFOLLOW;
 	if (fchownat(place->dir, place->name, attr->uid, attr->gid, flags) == 0 ||
 		fchownat(place->dir, place->name, (uid_t)-1, attr->gid, flags) == 0) {
 		return 0;
 	}
-	return errno == EPERM || errno == EINVAL ? 0 : -errno;
+	return owner_refused(side, attr);
 }
 
 /* A symlink has no mode of its own: fchmodat() says so, and that is fine. */
@@ -810,7 +843,7 @@ static int local_set(struct side *side, struct span rel, const struct side_attr 
 	if (r < 0) {
 		return r;
 	}
-	r = what & SIDE_SET_OWNER ? set_owner_at(&place, attr) : 0;
+	r = what & SIDE_SET_OWNER ? set_owner_at(side, &place, attr) : 0;
 	r = r == 0 && what & SIDE_SET_MODE ? set_mode_at(&place, attr) : r;
 	if (r == 0 && what & SIDE_SET_MTIME &&
 		utimensat(place.dir, place.name, times, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -823,6 +856,7 @@ static const struct side_ops local_ops = {
 	.can = local_can,
 	.remote = false,
 	.destroy = local_destroy,
+	.group_name = local_group_name,
 	.connect = local_connect,
 	.lstat = local_lstat,
 	.check = local_check,

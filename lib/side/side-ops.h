@@ -7,12 +7,15 @@
  */
 #pragma once
 
+#include "core/buf.h"
 #include "side/side.h"
 
 struct side_ops {
 	unsigned (*can)(const struct side *side);
 	bool remote;
 	void (*destroy)(struct side *side);
+	/* Into an empty buf, which stays empty where there is no name.  NULL: names nothing. */
+	int (*group_name)(struct side *side, uint32_t gid, struct buf *ret, struct why *why);
 	int (*connect)(struct side *side, struct why *why);
 	int (*lstat)(struct side *side, struct span rel, struct side_attr *ret, struct why *why);
 	int (*check)(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why);
@@ -40,6 +43,8 @@ struct side_ops {
 		uint64_t size_bytes, struct why *why);
 	int (*copy_data)(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
 		struct side_file *to, uint64_t to_offset, struct why *why);
+	/* NULL where copy_data() returns when it is done. */
+	int (*copied)(struct side_file *to, struct why *why);
 	int (*copy_xattrs)(struct side_file *from, struct side_file *to, struct why *why);
 	int (*copy_xattrs_at)(struct side *from, struct span from_rel, struct side *to,
 		struct span to_rel, struct why *why);
@@ -60,11 +65,19 @@ struct side_ops {
 		struct why *why);
 };
 
+struct side_group {
+	uint32_t gid;
+	bool refused;
+	char *name; /* NULL: not asked for yet */
+};
+
 struct side {
 	const struct side_ops *ops;
 	struct loop *loop;
 	char *name;
 	uint64_t epoch;
+	struct side_group *groups; /* that were met */
+	size_t group_count;
 };
 
 struct side_file {
@@ -74,6 +87,9 @@ struct side_file {
 int side_create_local(const struct location *location, struct side **ret, struct why *why);
 int side_create_sftp(const struct location *location, const struct side_options *options,
 	struct side **ret, struct why *why);
+
+/* Remembers that the account may not give files to this group; without memory it is tried again. */
+void side_refuse_group(struct side *side, uint32_t gid);
 
 /* Fills words like "cannot make directory 'a/b': File exists"; returns error. */
 int side_error(struct why *why, int error, const char *what, struct span rel);

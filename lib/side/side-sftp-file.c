@@ -19,7 +19,6 @@
 #include "core/clock.h"
 
 #define COPY_PIECE_BYTES (16U * 1024 * 1024) /* of one copy-data */
-#define COPIES_AT_ONCE   4
 
 void sftp_file_unref(struct sftp_file *file)
 {
@@ -132,18 +131,6 @@ int sftp_file_edit(struct side *side, struct span rel, struct side_file **ret,
 
 /* --- writing ------------------------------------------------------------------------------ */
 
-static int learn_self(struct sftp_file *file)
-{
-	struct side_attr attr;
-	struct sftp_side *s = sftp_file_side(file);
-	int r = s->knows_self ? 0 : sftp_file_attr(&file->file, &attr, NULL);
-	if (r == 0 && !s->knows_self) {
-		s->knows_self = true;
-		s->self_uid = attr.uid;
-	}
-	return r;
-}
-
 int sftp_file_make(struct side *side, struct span rel, struct side_file **ret, struct why *why)
 {
 	const struct sftp_attr private = {.flags = SFTP_ATTR_MODE, .mode = 0600};
@@ -165,7 +152,6 @@ int sftp_file_make(struct side *side, struct span rel, struct side_file **ret, s
 	}
 	r = file_create(&visit, &handle, &file);
 	if (r == 0) {
-		(void)learn_self(file);
 		*ret = &file->file;
 	}
 	return r;
@@ -228,65 +214,73 @@ static void start_copy(struct sftp_file *from, uint64_t from_offset, uint64_t le
 		to_offset);
 }
 
+/* Waits until no more than `left` copies into the file are under way. */
+static void wait_for_copies(struct sftp_file *to, size_t left)
+{
+	while (to->copies_begun - to->copies_over > left) {
+		struct sftp_call *call = &to->copies[to->copies_over++ % SFTP_COPIES_AT_ONCE];
+		int r = sftp_wait(call);
+		sftp_call_finish(call);
+		to->copied = to->copied ? to->copied : r;
+	}
+}
+
 int sftp_file_copy_data(struct side_file *side_from, uint64_t from_offset, uint64_t size_bytes,
 	struct side_file *side_to, uint64_t to_offset, struct why *why)
 {
 	struct sftp_file *from = sftp_file_of(side_from), *to = sftp_file_of(side_to);
-	struct sftp_call calls[COPIES_AT_ONCE] = {0};
-	uint64_t asked = 0;
-	size_t begun = 0, over = 0;
-	int r = 0;
+	(void)why;
 	if (from->sftp != to->sftp || !sftp_features(to->sftp)->copy_data) {
 		return -EOPNOTSUPP;
 	}
-	while (asked < size_bytes || over < begun) {
-		uint64_t left = size_bytes - asked;
-		uint64_t len = left < COPY_PIECE_BYTES ? left : COPY_PIECE_BYTES;
-		if (r == 0 && len && begun - over < COPIES_AT_ONCE) {
-			start_copy(from, from_offset + asked, len, to, to_offset + asked,
-				&calls[begun++ % COPIES_AT_ONCE]);
-			asked += len;
-			continue;
-		}
-		if (over == begun) {
-			break; /* one has failed, and the others are over */
-		}
-		struct sftp_call *call = &calls[over++ % COPIES_AT_ONCE];
-		int c = sftp_wait(call);
-		r = r ? r : c;
-		sftp_call_finish(call);
+	for (uint64_t done = 0, len; done < size_bytes && !to->copied; done += len) {
+		len = size_bytes - done < COPY_PIECE_BYTES ? size_bytes - done : COPY_PIECE_BYTES;
+		wait_for_copies(to, SFTP_COPIES_AT_ONCE - 1);
+		start_copy(from, from_offset + done, len, to, to_offset + done,
+			&to->copies[to->copies_begun++ % SFTP_COPIES_AT_ONCE]);
 	}
+	return 0;
+}
+
+int sftp_file_copied(struct side_file *side_to, struct why *why)
+{
+	struct sftp_file *to = sftp_file_of(side_to);
+	wait_for_copies(to, 0);
+	int r = to->copied;
 	r = r == SFTP_UNSUPPORTED || r == SFTP_BAD_MESSAGE ? -EOPNOTSUPP : r;
 	return sftp_file_result(to, r == SFTP_EOF ? -ENODATA : r, "copy within", why);
 }
 
-/* Whose it shall be, as far as the account can: root anybody's, others only of another group. */
-static struct sftp_attr owner_of(const struct sftp_file *file, const struct side_attr *attr)
+/* What of the attributes the server refused; the others are set all the same. */
+static int without_group(
+	struct sftp_file *file, const struct side_attr *attr, unsigned what, int outcome)
 {
-	const struct sftp_side *s = sftp_file_side(file);
-	bool ordinary = s->knows_self && s->self_uid != 0;
-	return (struct sftp_attr){.flags = SFTP_ATTR_OWNER,
-		.uid = ordinary ? s->self_uid : attr->uid,
-		.gid = attr->gid};
+	if (outcome != SFTP_PERMISSION_DENIED || !(what & SIDE_SET_OWNER)) {
+		return outcome;
+	}
+	side_refuse_group(file->file.side, attr->gid);
+	return 0;
 }
 
 static int complete(struct sftp_file *file, const struct side_attr *attr, bool sync)
 {
 	struct span handle = sftp_handle_span(&file->handle);
-	struct sftp_attr owner = owner_of(file, attr);
-	struct sftp_attr told = sftp_mode_and_time(attr, SIDE_SET_MODE | SIDE_SET_MTIME);
+	unsigned what = SIDE_SET_MODE | SIDE_SET_MTIME | (attr->has_owner ? SIDE_SET_OWNER : 0);
+	struct sftp_attr group = sftp_attr_to_set(attr, SIDE_SET_OWNER);
 	CLEANUP(sftp_call_finish) struct sftp_call own = SFTP_CALL;
 	CLEANUP(sftp_call_finish) struct sftp_call set = SFTP_CALL;
 	CLEANUP(sftp_call_finish) struct sftp_call flush = SFTP_CALL;
 	CLEANUP(sftp_call_finish) struct sftp_call close = SFTP_CALL;
+	file->task = task_self();
+	sftp_lanes_end(file);
+	if (sftp_group_goes_first(attr, what)) {
+		sftp_start(file->sftp, &own, SFTP_FSETSTAT, "sa", handle, &group);
+		what &= ~(unsigned)SIDE_SET_OWNER;
+	}
+	struct sftp_attr told = sftp_attr_to_set(attr, what);
 	told.flags |= SFTP_ATTR_SIZE;
 	told.atime = attr->atime_s ? attr->atime_s : told.atime;
 	told.size_bytes = attr->size_bytes;
-	file->task = task_self();
-	sftp_lanes_end(file);
-	if (attr->has_owner) { /* before the mode: it takes set-id bits away */
-		sftp_start(file->sftp, &own, SFTP_FSETSTAT, "sa", handle, &owner);
-	}
 	sftp_start(file->sftp, &set, SFTP_FSETSTAT, "sa", handle, &told);
 	if (sync && sftp_features(file->sftp)->fsync) {
 		sftp_start(
@@ -298,11 +292,11 @@ static int complete(struct sftp_file *file, const struct side_attr *attr, bool s
 	}
 	file->task = NULL;
 	int r = file->failure;
-	if (attr->has_owner) {
-		int o = sftp_wait(&own); /* refused: not ours to give away */
-		r = r == 0 && o < 0 ? o : r;
+	if (own.started) {
+		int o = without_group(file, attr, SIDE_SET_OWNER, sftp_wait(&own));
+		r = r == 0 ? o : r;
 	}
-	r = r == 0 ? sftp_wait(&set) : r;
+	r = r == 0 ? without_group(file, attr, what, sftp_wait(&set)) : r;
 	r = r == 0 && flush.started ? sftp_wait(&flush) : r;
 	return r == 0 ? sftp_wait(&close) : r;
 }
@@ -324,6 +318,7 @@ void sftp_file_close(struct side_file *side_file)
 	struct sftp_file *file = sftp_file_of(side_file);
 	sftp_file_forget_ahead(file);
 	file->task = NULL;
+	wait_for_copies(file, 0);
 	sftp_lanes_drop(file);
 	sftp_close_handle(file->sftp, &file->handle, NULL);
 	sftp_file_unref(file);

@@ -4,6 +4,8 @@
 
 #include "side/side-sftp.h"
 
+#define SFTP_COPIES_AT_ONCE 4
+
 struct chunk;
 struct lanes;
 
@@ -17,6 +19,10 @@ struct sftp_file {
 	int failure;         /* of the first WRITE that failed */
 	bool edited;         /* was there before: another file may have its name by now */
 	struct task *task;   /* waits for an answer */
+
+	struct sftp_call copies[SFTP_COPIES_AT_ONCE]; /* into it, within the server */
+	size_t copies_begun, copies_over;
+	int copied; /* of the first copy that failed */
 
 	uint64_t begun_ns, moved_bytes; /* written, or read */
 	struct lanes *lanes;            /* NULL: it is small, or there are none */

@@ -37,6 +37,28 @@ int sftp_side_attr(const struct sftp_attr *attr, struct side_attr *ret)
 	return attr->flags & SFTP_ATTR_MODE ? 0 : -EPROTO;
 }
 
+/* users-groups-by-id@openssh.com: a string of ids each for users and groups, and of names back. */
+int side_sftp_group_name(struct side *side, uint32_t gid, struct buf *ret, struct why *why)
+{
+	const char id[] = {(char)(gid >> 24), (char)(gid >> 16), (char)(gid >> 8), (char)gid};
+	struct sftp_reader reader;
+	CLEANUP(sftp_call_finish) struct sftp_call call = SFTP_CALL;
+	CLEANUP(visit_finish) struct visit visit = VISIT_NONE;
+	int r = visit_begin(side, SPAN(""), &visit, why);
+	if (r < 0 || !sftp_features(visit.sftp)->names) {
+		return r;
+	}
+	sftp_start(visit.sftp, &call, SFTP_EXTENDED, "sss",
+		SPAN("users-groups-by-id@openssh.com"), SPAN(""), span_of(id, sizeof(id)));
+	r = sftp_wait_for(&call, SFTP_EXTENDED_REPLY, &reader);
+	if (r == 0) {
+		(void)sftp_take_string(&reader); /* users */
+		struct sftp_reader names = sftp_reader_of(sftp_take_string(&reader));
+		buf_add(ret, sftp_take_string(&names));
+	}
+	return r < 0 ? visit_result(&visit, r, "ask for a group's name at", SPAN(""), why) : 0;
+}
+
 int side_sftp_lstat(struct side *side, struct span rel, struct side_attr *ret, struct why *why)
 {
 	struct sftp_attr attr;

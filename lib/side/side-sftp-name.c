@@ -28,17 +28,25 @@ static int exists_already(struct visit *visit, int outcome, struct span path)
 	return r == 0 ? -EEXIST : r < 0 ? r : outcome;
 }
 
-struct sftp_attr sftp_mode_and_time(const struct side_attr *attr, unsigned what)
+struct sftp_attr sftp_attr_to_set(const struct side_attr *attr, unsigned what)
 {
 	struct sftp_attr told = {
+		.uid = UINT32_MAX, /* as chown() has it: stays as it is */
+		.gid = attr->gid,
 		.mode = attr->mode,
 		.atime = (uint32_t)time(NULL),
 		.mtime =
 			(uint32_t)(attr->mtime_ns / 1000000000 - (attr->mtime_ns % 1000000000 < 0)),
 	};
 	told.flags = (what & SIDE_SET_MODE ? SFTP_ATTR_MODE : 0) |
-		     (what & SIDE_SET_MTIME ? SFTP_ATTR_TIMES : 0);
+		     (what & SIDE_SET_MTIME ? SFTP_ATTR_TIMES : 0) |
+		     (what & SIDE_SET_OWNER ? SFTP_ATTR_OWNER : 0);
 	return told;
+}
+
+bool sftp_group_goes_first(const struct side_attr *attr, unsigned what)
+{
+	return (what & SIDE_SET_OWNER) && attr->type == SIDE_FILE && (attr->mode & 06000);
 }
 
 static int set_attr(struct visit *visit, const struct sftp_attr *attr, bool follow)
@@ -74,21 +82,19 @@ static int set_attr_safely(struct visit *visit, const struct sftp_attr *attr)
 	return S_ISLNK(now.mode) ? 0 : set_attr(visit, attr, true);
 }
 
-/* As whom the server would own it, where the account cannot give files away. */
-static int set_owner(struct visit *visit, const struct side_attr *attr)
+/* Where the group is refused, the rest is set without it. */
+static int set_or_refuse(struct visit *visit, const struct side_attr *attr, unsigned what)
 {
-	struct sftp_attr now,
-		owner = {.flags = SFTP_ATTR_OWNER, .uid = attr->uid, .gid = attr->gid};
-	int r = visit_lstat(visit, buf_span(&visit->path), &now);
-	if (r || (now.uid == attr->uid && now.gid == attr->gid)) {
-		return r;
+	struct sftp_attr told = sftp_attr_to_set(attr, what);
+	int r = told.flags ? set_attr_safely(visit, &told) : 0;
+	if (r == SFTP_PERMISSION_DENIED && (what & SIDE_SET_OWNER)) {
+		told = sftp_attr_to_set(attr, what & ~(unsigned)SIDE_SET_OWNER);
+		r = told.flags ? set_attr_safely(visit, &told) : 0;
+		if (r == 0) {
+			side_refuse_group(&visit->side->side, attr->gid);
+		}
 	}
-	r = set_attr_safely(visit, &owner);
-	if (r > 0 && now.gid != attr->gid) {
-		owner.uid = now.uid;
-		r = set_attr_safely(visit, &owner);
-	}
-	return r < 0 ? r : 0;
+	return r;
 }
 
 int side_sftp_set(struct side *side, struct span rel, const struct side_attr *attr, unsigned what,
@@ -102,9 +108,11 @@ int side_sftp_set(struct side *side, struct span rel, const struct side_attr *at
 	if (attr->type == SIDE_SYMLINK) {
 		what &= ~(unsigned)SIDE_SET_MODE;
 	}
-	struct sftp_attr told = sftp_mode_and_time(attr, what);
-	r = what & SIDE_SET_OWNER ? set_owner(&visit, attr) : 0;
-	r = r == 0 && told.flags ? set_attr_safely(&visit, &told) : r;
+	if (sftp_group_goes_first(attr, what)) {
+		r = set_or_refuse(&visit, attr, SIDE_SET_OWNER);
+		what &= ~(unsigned)SIDE_SET_OWNER;
+	}
+	r = r == 0 ? set_or_refuse(&visit, attr, what) : r;
 	return visit_result(&visit, r, "set attributes of", buf_span(&visit.path), why);
 }
 

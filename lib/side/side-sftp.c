@@ -262,6 +262,7 @@ static const struct side_ops sftp_ops = {
 	.edit = sftp_file_edit,
 	.write = sftp_file_write,
 	.copy_data = sftp_file_copy_data,
+	.copied = sftp_file_copied,
 	.complete = sftp_file_complete,
 	.close = sftp_file_close,
 	.mkdir = side_sftp_mkdir,
@@ -273,6 +274,7 @@ static const struct side_ops sftp_ops = {
 	.symlink = side_sftp_symlink,
 	.readlink = side_sftp_readlink,
 	.set = side_sftp_set,
+	.group_name = side_sftp_group_name,
 };
 
 int side_create_sftp(const struct location *location, const struct side_options *options,

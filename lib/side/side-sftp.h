@@ -21,8 +21,6 @@ struct sftp_side {
 	uint64_t not_before_ns; /* the next attempt */
 	uint64_t pause_ns;      /* grows with each failure */
 
-	bool knows_self; /* as whom the server makes files */
-	uint32_t self_uid;
 	struct lane_pool *lanes; /* further sessions, for large files; NULL: none yet */
 	uint64_t buffered_bytes; /* read but not yet asked for, all files together */
 };
@@ -63,11 +61,15 @@ int visit_result(
 
 /* Of the server's attributes; -EPROTO where it does not tell the type. */
 int sftp_side_attr(const struct sftp_attr *attr, struct side_attr *ret);
-struct sftp_attr sftp_mode_and_time(const struct side_attr *attr, unsigned what);
+/* Of SIDE_SET_*; of an owner only the group. */
+struct sftp_attr sftp_attr_to_set(const struct side_attr *attr, unsigned what);
+/* The set-id bits of a file would be taken away by the group that is set in the same request. */
+bool sftp_group_goes_first(const struct side_attr *attr, unsigned what);
 
 /* --- the calls of side.h, for the table in side-sftp.c ------------------------------------- */
 
 int side_sftp_connect(struct side *side, struct why *why);
+int side_sftp_group_name(struct side *side, uint32_t gid, struct buf *ret, struct why *why);
 int side_sftp_lstat(struct side *side, struct span rel, struct side_attr *ret, struct why *why);
 int side_sftp_check(struct side *side, struct span rel, size_t *ret_bad_len, struct why *why);
 int side_sftp_check_entry(struct side *side, struct span rel, struct side_attr *ret,
@@ -99,6 +101,7 @@ int sftp_file_write(struct side_file *file, uint64_t offset, const void *data, s
 	struct why *why);
 int sftp_file_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
 	struct side_file *to, uint64_t to_offset, struct why *why);
+int sftp_file_copied(struct side_file *to, struct why *why);
 int sftp_file_complete(
 	struct side_file *file, const struct side_attr *attr, bool sync, struct why *why);
 void sftp_file_close(struct side_file *file);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/cleanup.h"
 #include "core/log.h"
 #include "core/path.h"
 
@@ -36,6 +37,10 @@ int side_create(struct loop *loop, const struct location *location,
 void side_destroy(struct side *side)
 {
 	if (side) {
+		for (size_t i = 0; i < side->group_count; i++) {
+			free(side->groups[i].name);
+		}
+		free(side->groups);
 		free(side->name);
 		side->ops->destroy(side);
 	}
@@ -64,6 +69,67 @@ uint64_t side_epoch(const struct side *side)
 const char *side_name(const struct side *side)
 {
 	return side->name;
+}
+
+/* --- groups ------------------------------------------------------------------------------- */
+
+static struct side_group *find_group(const struct side *side, uint32_t gid)
+{
+	for (size_t i = 0; i < side->group_count; i++) {
+		if (side->groups[i].gid == gid) {
+			return &side->groups[i];
+		}
+	}
+	return NULL;
+}
+
+static struct side_group *add_group(struct side *side, uint32_t gid)
+{
+	struct side_group *found = find_group(side, gid);
+	if (!found) {
+		size_t size = (side->group_count + 1) * sizeof(*found);
+		struct side_group *groups = realloc(side->groups, size);
+		if (!groups) {
+			return NULL;
+		}
+		side->groups = groups;
+		found = &groups[side->group_count++];
+		*found = (struct side_group){.gid = gid};
+	}
+	return found;
+}
+
+int side_group_name(struct side *side, uint32_t gid, const char **ret, struct why *why)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct side_group *group = find_group(side, gid);
+	if (!group || !group->name) {
+		int r = side->ops->group_name ? side->ops->group_name(side, gid, &name, why) : 0;
+		buf_add_char(&name, 0);
+		group = r == 0 && !name.failed ? add_group(side, gid) : NULL; /* others ran meanwhile */
+		if (group && !group->name) {
+			group->name = strdup(name.data);
+		}
+		if (!group || !group->name) {
+			return r < 0 ? r : -ENOMEM;
+		}
+	}
+	*ret = group->name;
+	return 0;
+}
+
+bool side_refuses_group(const struct side *side, uint32_t gid)
+{
+	const struct side_group *group = find_group(side, gid);
+	return group && group->refused;
+}
+
+void side_refuse_group(struct side *side, uint32_t gid)
+{
+	struct side_group *group = add_group(side, gid);
+	if (group) {
+		group->refused = true;
+	}
 }
 
 int side_error(struct why *why, int error, const char *what, struct span rel)
@@ -244,6 +310,11 @@ int side_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_b
 		return -EOPNOTSUPP;
 	}
 	return from->side->ops->copy_data(from, from_offset, size_bytes, to, to_offset, why);
+}
+
+int side_copied(struct side_file *to, struct why *why)
+{
+	return to->side->ops->copied ? to->side->ops->copied(to, why) : 0;
 }
 
 int side_copy_xattrs(struct side_file *from, struct side_file *to, struct why *why)

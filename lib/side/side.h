@@ -36,7 +36,7 @@ struct side_attr {
 	int64_t mtime_ns; /* SFTP: whole seconds */
 	uint32_t atime_s; /* SFTP: as told; side_complete() sets it where it is not 0; else 0 */
 	bool has_owner;
-	uint32_t uid, gid;
+	uint32_t uid, gid; /* where they are set over SFTP: only the group */
 	bool has_inode; /* local only: dev, ino, nlink, allocated, ctime */
 	uint64_t dev, ino, nlink;
 	uint64_t allocated_bytes;
@@ -81,6 +81,14 @@ bool side_is_remote(const struct side *side);
 uint64_t side_epoch(const struct side *side);
 /* The location's text, for messages. */
 const char *side_name(const struct side *side);
+
+/*
+ * What a group is called there, as it was when first asked for; "" where it has no name or the side
+ * cannot tell.  *ret is the side's.
+ */
+int side_group_name(struct side *side, uint32_t gid, const char **ret, struct why *why);
+/* side_complete() or side_set() could not give something to that group. */
+bool side_refuses_group(const struct side *side, uint32_t gid);
 
 /* The entry itself, symlinks not followed; rel "" is the root. */
 int side_lstat(struct side *side, struct span rel, struct side_attr *ret, struct why *why);
@@ -138,12 +146,15 @@ int side_copy_range(struct side_file *from, struct side_file *to, uint64_t offse
 /*
  * From one open file of a side to another (another name) of the same side, without the bytes coming
  * here: copy-data on SFTP, the kernel locally.  What side_write() wrote before stands before it.
- * Returns when it is done: 0; -EOPNOTSUPP where this side, or these two files, cannot: then read
- * and write; -ENODATA where `from` ends earlier.  A server may not say so (OpenSSH 9.2 does not):
- * look at the size of `from` afterwards.
+ * May return when it has only begun: then side_copied() tells how it ended.  Both return 0;
+ * -EOPNOTSUPP where this side, or these two files, cannot: then read and write; -ENODATA where
+ * `from` ends earlier.  A server may not say so (OpenSSH 9.2 does not): look at the size of `from`
+ * afterwards.
  */
 int side_copy_data(struct side_file *from, uint64_t from_offset, uint64_t size_bytes,
 	struct side_file *to, uint64_t to_offset, struct why *why);
+/* Waits for all that was begun into `to`; before side_complete(), and while `from` is open. */
+int side_copied(struct side_file *to, struct why *why);
 /* Both local: xattrs and ACLs, ignoring what the file system does not know; else -EOPNOTSUPP.
  * Before side_complete(), which sets the mode. */
 int side_copy_xattrs(struct side_file *from, struct side_file *to, struct why *why);

@@ -269,6 +269,64 @@ static void set_id_bits_survive_new_content(void **state)
 	}
 }
 
+/* A group of this account besides its first one; 0: it has none. */
+static gid_t another_group(void)
+{
+	gid_t groups[64];
+	int count = getgroups(64, groups);
+	for (int i = 0; i < count; i++) {
+		if (groups[i] != getegid()) {
+			return groups[i];
+		}
+	}
+	return 0;
+}
+
+static void regroup(const char *rel, gid_t group, mode_t mode)
+{
+	assert_int_equal(chown(at("s", rel), (uid_t)-1, group), 0);
+	assert_int_equal(chmod(at("s", rel), mode), 0);
+	hint(CHANGE_META, rel, 0);
+}
+
+static void assert_group(const char *rel, gid_t group, mode_t mode)
+{
+	assert_int_equal(stat_of("t", rel).st_gid, group);
+	assert_int_equal(stat_of("t", rel).st_mode & 07777, mode);
+	assert_mirrored();
+}
+
+/* New ones, old ones, with set-id bits, and what nobody told of. */
+static void groups_are_kept(void **state)
+{
+	(void)state;
+	const gid_t own = getegid(), other = another_group();
+	if (!other) {
+		skip(); /* this account has one group only */
+	}
+	make_directory("d", 0750);
+	regroup("d", other, 02770);
+	write_old("d/f", "shared");
+	write_old("d/own", "not shared");
+	regroup("d/f", other, 0640);
+	regroup("d/own", own, 0640);
+	carry_out_all();
+	assert_group("d", other, 02770);
+	assert_group("d/f", other, 0640);
+	assert_group("d/own", own, 0640);
+	regroup("d/f", own, 02755);
+	carry_out_all();
+	assert_group("d/f", own, 02755);
+	regroup("d/f", other, 02755);
+	write_old("d/f", "new content");
+	assert_int_equal(chmod(at("s", "d/f"), 02755), 0);
+	carry_out_all();
+	assert_group("d/f", other, 02755);
+	assert_int_equal(chown(at("t", "d/own"), (uid_t)-1, other), 0);
+	mirror_all();
+	assert_group("d/own", own, 0640);
+}
+
 static void read_only_directories_change_all_the_same(void **state)
 {
 	(void)state;
@@ -461,6 +519,7 @@ int main(int argc, char **argv)
 		CASE(symlinks_are_kept_byte_for_byte),
 		CASE(modes_are_kept_under_any_umask),
 		CASE(set_id_bits_survive_new_content),
+		CASE(groups_are_kept),
 		CASE(read_only_directories_change_all_the_same),
 		CASE(times_far_away_are_kept),
 		CASE(a_directory_becomes_a_file_and_back),

@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
 #include <sys/mount.h>
 
@@ -316,6 +317,7 @@ static void copying_within(struct world *w)
 	if (w->kind == LOCAL) { /* OpenSSH's server says nothing */
 		bad(-ENODATA, side_copy_data(from, SIZE, 2, to, SIZE + 7, why));
 	}
+	good(side_copied(to, why));
 	side_close(from);
 	attr.size_bytes = SIZE + 7;
 	good(side_complete(to, &attr, false, why));
@@ -383,6 +385,7 @@ static void attributes(struct world *w)
 	attr.uid = now.uid;
 	attr.gid = now.gid;
 	good(side_set(w->side, S("f"), &attr, SIDE_SET_OWNER, why));
+	assert_false(side_refuses_group(w->side, attr.gid));
 	bad(-ENOENT, side_set(w->side, S("nothing"), &attr, SIDE_SET_MODE, why));
 	good(side_mkdir(w->side, S("d"), 02777, why));
 	good(side_lstat(w->side, S("d"), &now, why));
@@ -398,6 +401,41 @@ static void attributes(struct world *w)
 	assert_int_equal(now.mtime_ns, attr.mtime_ns);
 	good(side_lstat(w->side, S("f"), &now, why));
 	assert_int_equal(now.mode, 0700);
+}
+
+/* One that this account is in, and one that it is not in: then the rest is set all the same. */
+static void groups(struct world *w)
+{
+	struct side_attr now, attr = {.type = SIDE_FILE,
+		.mode = 0640,
+		.mtime_ns = INT64_C(1600000000) * 1000000000,
+		.has_owner = true,
+		.uid = getuid()};
+	struct side_file *file;
+	const char *name, *nobody, *again;
+	good(side_group_name(w->side, getegid(), &name, why));
+	assert_true(!*name || strcmp(name, getgrgid(getegid())->gr_name) == 0);
+	good(side_group_name(w->side, 4000000000, &nobody, why));
+	assert_string_equal(nobody, "");
+	good(side_group_name(w->side, getegid(), &again, why));
+	assert_true(name == again);
+	if (geteuid() == 0 || !*name) {
+		return; /* the reconciler never asks for more there */
+	}
+	put(w->side, S("f"), "x", 1);
+	good(side_set(w->side, S("f"), &attr, SIDE_SET_OWNER | SIDE_SET_MODE, why));
+	assert_true(side_refuses_group(w->side, 0));
+	good(side_lstat(w->side, S("f"), &now, why));
+	assert_int_equal(now.mode, 0640);
+	assert_int_equal(now.gid, getegid());
+	attr.mode = 06755;
+	good(side_make(w->side, S("g"), &file, why));
+	good(side_complete(file, &attr, false, why));
+	good(side_lstat(w->side, S("g"), &now, why));
+	assert_int_equal(now.mode, 06755);
+	assert_int_equal(now.mtime_ns, attr.mtime_ns);
+	assert_int_equal(now.gid, getegid());
+	assert_false(side_refuses_group(w->side, getegid()));
 }
 
 static void names(struct world *w)
@@ -919,6 +957,7 @@ static void use_each_extension(struct world *w, bool all)
 	good(side_open(w->side, S("d/g"), &from, &now, why));
 	good(side_make(w->side, S("d/i"), &to, why));
 	bad(all ? 0 : -EOPNOTSUPP, side_copy_data(from, 0, 4, to, 0, why));
+	good(side_copied(to, why));
 	side_close(from);
 	good(side_complete(to, &attr, false, why));
 }
@@ -1079,6 +1118,7 @@ static const struct {
 	{"copying within refused", copying_within_refused, ON_SERVER},
 	{"reading anywhere", reading_anywhere, ON_ALL},
 	{"attributes", attributes, ON_ALL},
+	{"groups", groups, ON_ALL},
 	{"names", names, ON_ALL},
 	{"new names replace nothing", new_names_replace_nothing, ON_ALL},
 	{"symlinks", symlinks, ON_ALL},
