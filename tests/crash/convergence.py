@@ -7,7 +7,8 @@ One convergence run: what is changed, what goes wrong, and what must be true.
                flush says yes, that directory is the same on both sides, whatever else goes on
     driver     one fault after the other, of faults.py
 
-At the end all is made good, `mirrorctl flush` has to succeed, and the trees are equal.
+At the end all is made good, `mirrorctl flush` has to succeed, and the trees are equal.  Further
+rounds, each with the next seed, go on in the same world: to begin one takes longer than a round.
 """
 import os
 import random
@@ -32,12 +33,16 @@ class Different(AssertionError):
 
 
 class Run:
-    def __init__(self, seed, seconds, names, target, out=None):
+    def __init__(self, seed, seconds, names, target, out=None, rounds=1):
         self.seed, self.seconds, self.target, self.out = seed, seconds, target, out
+        self.rounds = range(seed, seed + rounds)
+        if out:
+            os.makedirs(out, exist_ok=True)
         self.dice = random.Random(seed)
         self.faults = faults.choose(names, target, self.dice)
         self.needs = faults.needs(self.faults)
-        self.counts = {"faults": 0, "flushes": 0, "reached": 0, "writers": 0, "retried": 0}
+        self.counts = {"rounds": 0, "faults": 0, "flushes": 0, "reached": 0, "writers": 0,
+                       "retried": 0}
         self.wrong = []  # what checkers found
         self.over = threading.Event()
         self.writers, self.lock = [], threading.Lock()
@@ -149,7 +154,7 @@ class Run:
         end = time.monotonic() + self.seconds
         threads = []
         for i in range(checkers):
-            self.world.sh(f"mkdir own{i}")
+            self.world.sh(f"mkdir -p own{i}")
         self.world.flush()
         for i in range(checkers):
             threads.append(threading.Thread(target=self.check_again_and_again, args=(
@@ -215,22 +220,34 @@ class Run:
         if self.space:
             self.space.mount(self.world.target)
             self.world.before_removal = self.space.close
-        tracers = []
         try:
             self.world.start()
-            tracers = self.trace()
-            self.work(checkers=2)
-            self.judge()
+            for seed in self.rounds:
+                self.one_round(seed)
         except BaseException:
             self.world.failed = True
             self.keep()
             raise
         finally:
+            self.world.close()
+        self.say(" ".join(f"{value} {key}," for key, value in self.counts.items()) + " equal")
+
+    def one_round(self, seed):
+        if seed != self.seed:
+            self.say(f"seed {seed}")
+            self.seed, self.dice = seed, random.Random(seed)
+            self.over.clear()
+            if self.dice.random() < 0.3:
+                self.world.sh("rm -rf ./*")
+        self.counts["rounds"] += 1
+        tracers = self.trace()
+        try:
+            self.work(checkers=2)
+            self.judge()
+        finally:
             for it in tracers:
                 it.kill()
                 it.wait()
-            self.world.close()
-        self.say(" ".join(f"{value} {key}," for key, value in self.counts.items()) + " equal")
 
     def keep(self):
         if not self.out:
