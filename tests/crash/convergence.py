@@ -49,7 +49,7 @@ class Run:
         self.space = self.world = None
         if "space" in self.needs:
             if space.possible():
-                self.space = space.Space(SPACE_MB)
+                self.space = space.Space(SPACE_MB * min(rounds, 8))
             else:
                 self.say("no user namespaces here: the target is never full or read-only")
                 self.faults = [it for it in self.faults if faults.FAULTS[it][2] != "space"]
@@ -237,7 +237,7 @@ class Run:
             self.say(f"seed {seed}")
             self.seed, self.dice = seed, random.Random(seed)
             self.over.clear()
-            if self.dice.random() < 0.3:
+            if self.dice.random() < 0.5:
                 self.world.sh("rm -rf ./*")
         self.counts["rounds"] += 1
         tracers = self.trace()

@@ -2,7 +2,8 @@
 /*
  * What the stages see of the broker, in place of flow/broker.c and the publishing half of
  * flow/topology.c: messages take their time, overtake each other, come twice now and then, and
- * come again when whoever had them dies.  What a dead client had published may have arrived or not.
+ * come again when whoever had them dies.  Of what a dead client had published, the end may not have
+ * arrived.  In the tally's queue, and nowhere else, what one client publishes keeps its order.
  */
 #include <stdlib.h>
 
@@ -28,6 +29,8 @@ struct unsettled {
 
 struct broker {
 	bool dead;
+	bool silent; /* dead, and something that it published did not arrive */
+	uint64_t published_ns, counted_ns; /* the last message */
 	size_t count;
 	struct unsettled *unsettled;
 };
@@ -181,9 +184,11 @@ void __wrap_broker_requeue(struct broker *client, struct broker_delivery deliver
 
 void client_kill(struct broker *client)
 {
+	/* the broker ends a connection when it has done what came by it */
+	uint64_t now = clock_now(), end = client->counted_ns > now ? client->counted_ns - now : 0;
 	client->dead = true;
 	for (struct unsettled *it = client->unsettled; it; it = it->next) {
-		send_message(it->message->queue, it->message->change, sim_latency(), true);
+		send_message(it->message->queue, it->message->change, end + sim_latency(), true);
 	}
 	client->unsettled = NULL;
 }
@@ -197,6 +202,8 @@ struct publishing {
 	enum queue queue;
 	struct change *change;
 	uint64_t pause_ns;
+	struct buf copy; /* for the tally; empty: it gets none */
+	uint64_t counted_ns; /* when it gets it */
 };
 
 static void on_confirmed(void *arg)
@@ -209,12 +216,36 @@ static void on_confirmed(void *arg)
 	free(it);
 }
 
+/* Both queues have it. */
+static void on_counted(void *arg)
+{
+	struct publishing *it = arg;
+	if (it->copy.len) {
+		tally_hear(buf_span(&it->copy));
+		if (sim.options.faults && once_in(50)) {
+			tally_hear(buf_span(&it->copy));
+		}
+	}
+	buf_finish(&it->copy);
+	sim_after(sim_latency(), on_confirmed, it);
+}
+
+/* When what sets out then is there: behind the one before. */
+static uint64_t in_turn(uint64_t *last_ns, uint64_t then_ns)
+{
+	uint64_t there = then_ns + sim_latency();
+	*last_ns = there > *last_ns ? there : *last_ns + 1;
+	return *last_ns;
+}
+
 static void on_published(void *arg)
 {
 	struct publishing *it = arg;
 	on_the_way--;
-	if (it->client->dead && once_in(2)) {
+	it->client->silent = it->client->silent || (it->client->dead && once_in(2));
+	if (it->client->silent) {
 		change_destroy(it->change);
+		buf_finish(&it->copy);
 		free(it);
 		return;
 	}
@@ -226,18 +257,21 @@ static void on_published(void *arg)
 		send_message(it->queue, it->change, it->pause_ns + sim_latency(), false);
 	}
 	on_the_way++;
-	sim_after(sim_latency(), on_confirmed, it);
+	sim_after(it->counted_ns - clock_now(), on_counted, it);
 }
 
+/* Owns the copy. */
 static int publish(struct broker *client, enum queue queue, const struct change *change,
-	uint64_t pause_ns, broker_confirmed_fn fn, void *arg)
+	uint64_t pause_ns, struct buf copy, broker_confirmed_fn fn, void *arg)
 {
 	struct publishing *it = calloc(1, sizeof(*it));
-	must(it);
+	must(it && !copy.failed);
 	*it = (struct publishing){
-		client, fn, arg, queue, change ? change_copy(change) : NULL, pause_ns};
+		client, fn, arg, queue, change ? change_copy(change) : NULL, pause_ns, copy};
 	on_the_way++;
-	sim_after(sim_latency(), on_published, it);
+	uint64_t published_ns = in_turn(&client->published_ns, clock_now());
+	it->counted_ns = in_turn(&client->counted_ns, published_ns);
+	sim_after(published_ns - clock_now(), on_published, it);
 	return 0;
 }
 
@@ -270,20 +304,26 @@ int __wrap_topology_publish_receipt(const struct config *config, struct broker *
 int __wrap_topology_publish_note(const struct config *config, struct broker *client,
 	const struct note *note, broker_confirmed_fn fn, void *arg);
 
+static int publish_change(const char *what, struct broker *client, const struct change *change,
+	uint64_t pause_ns, broker_confirmed_fn fn, void *arg)
+{
+	struct buf copy = BUF_EMPTY;
+	sim.changes++;
+	trace_change(what, change);
+	message_encode_change(change, &copy);
+	return publish(client, CHANGES, change, pause_ns, copy, fn, arg);
+}
+
 int __wrap_topology_publish_change(const struct config *config, struct broker *client,
 	const struct change *change, broker_confirmed_fn fn, void *arg)
 {
-	sim.changes++;
-	trace_change("change", change);
-	return publish(client, CHANGES, change, 0, fn, arg);
+	return publish_change("change", client, change, 0, fn, arg);
 }
 
 int __wrap_topology_publish_later(const struct config *config, struct broker *client,
 	const struct change *change, uint64_t pause_ns, broker_confirmed_fn fn, void *arg)
 {
-	sim.changes++;
-	trace_change("later ", change);
-	return publish(client, CHANGES, change, pause_ns, fn, arg);
+	return publish_change("later ", client, change, pause_ns, fn, arg);
 }
 
 int __wrap_topology_publish_order(const struct config *config, struct broker *client,
@@ -291,7 +331,8 @@ int __wrap_topology_publish_order(const struct config *config, struct broker *cl
 {
 	sim.orders++;
 	trace_change("order ", order);
-	return publish(client, order->facts & CHANGE_BULK ? BULK : ORDERS, order, 0, fn, arg);
+	return publish(client, order->facts & CHANGE_BULK ? BULK : ORDERS, order, 0, BUF_EMPTY,
+		fn, arg);
 }
 
 struct answer {
@@ -314,6 +355,7 @@ int __wrap_topology_publish_receipt(const struct config *config, struct broker *
 {
 	struct answer *answer = calloc(1, sizeof(*answer));
 	char id[IDENT_TEXT];
+	struct buf copy = BUF_EMPTY;
 	must(answer);
 	answer->shard = message_shard(receipt->path, sim.options.shards);
 	answer->id = receipt->id;
@@ -324,11 +366,14 @@ int __wrap_topology_publish_receipt(const struct config *config, struct broker *
 		receipt->status == RECEIPT_DONE ? "" : "(not done)");
 	on_the_way++;
 	sim_after(sim_latency(), on_answer, answer);
-	return publish(client, CHANGES, NULL, 0, fn, arg);
+	message_encode_receipt(receipt, &copy);
+	return publish(client, CHANGES, NULL, 0, copy, fn, arg);
 }
 
 int __wrap_topology_publish_note(const struct config *config, struct broker *client,
 	const struct note *note, broker_confirmed_fn fn, void *arg)
 {
-	return publish(client, CHANGES, NULL, 0, fn, arg);
+	struct buf copy = BUF_EMPTY;
+	message_encode_note(note, &copy);
+	return publish(client, CHANGES, NULL, 0, copy, fn, arg);
 }

@@ -8,6 +8,7 @@
 
 #include "core/cleanup.h"
 #include "core/path.h"
+#include "flow/message.h"
 #include "flow/topology.h"
 #include "poster/intents.h"
 #include "poster/translate.h"
@@ -26,6 +27,7 @@ static struct broker *client;
 static struct noted *first, **end = &first;
 static uint64_t position, unconfirmed;
 static bool flushing;
+static struct ident asked; /* which flush wants an answer; none: .number 0 */
 
 static void on_confirmed(void *arg)
 {
@@ -49,6 +51,17 @@ static void take(struct noted *it)
 	free(it);
 }
 
+static void answer(void)
+{
+	struct note note = {.kind = NOTE_MARKER,
+		.stage = SPAN("poster"),
+		.host = SPAN("elsewhere"),
+		.pid = 1,
+		.flush = asked};
+	must(topology_publish_note(&sim.config, client, &note, NULL, NULL) == 0);
+	asked.number = 0;
+}
+
 static void read_on(void *arg)
 {
 	while (first) {
@@ -61,10 +74,14 @@ static void read_on(void *arg)
 		}
 	}
 	must(translate_overdue(translate, clock_now(), clock_wall()) == 0);
-	must(translate_settle(translate, flushing ? CLOCK_NEVER : clock_now(), clock_wall()) == 0);
+	must(translate_settle(translate, clock_now(), clock_wall()) == 0);
 	if (flushing && !first) {
 		flushing = false;
 		must(translate_open_files(translate, clock_now(), clock_wall()) == 0);
+		must(translate_settle(translate, CLOCK_NEVER, clock_wall()) == 0);
+	}
+	if (asked.number && !flushing && !unconfirmed) {
+		answer();
 	}
 	sim_after(sim_latency() + 20 * CLOCK_MS, read_on, NULL);
 }
@@ -121,14 +138,15 @@ void poster_died(uint32_t pid)
 	add(it);
 }
 
-void poster_flush(void)
+void poster_flush(struct ident flush)
 {
+	asked = flush;
 	flushing = true;
 }
 
 bool poster_idle(void)
 {
-	return !first && !unconfirmed && !flushing;
+	return !first && !unconfirmed && !flushing && !asked.number;
 }
 
 /* ---- poster/names.h over the model --------------------------------------------------------- */

@@ -112,7 +112,8 @@ static void set_up(void)
 
 static bool all_idle(void)
 {
-	return broker_idle() && winnow_idle() && copier_idle() && poster_idle() && !sim.ghosts;
+	return broker_idle() && winnow_idle() && copier_idle() && poster_idle() &&
+	       tally_idle() && !sim.ghosts;
 }
 
 static void turn(void)
@@ -126,6 +127,7 @@ static int run(void)
 	seed_dice(sim.options.seed);
 	set_up();
 	poster_start();
+	tally_start();
 	for (unsigned i = 0; i < sim.options.shards; i++) {
 		winnow_start(i);
 	}
@@ -144,15 +146,16 @@ static int run(void)
 	for (uint64_t until = clock_now() + DOWN_NS + CLOCK_S; clock_now() < until;) {
 		turn();
 	}
-	poster_flush();
+	poster_flush((struct ident){0});
 	while (!all_idle()) {
 		turn();
 	}
-	unsigned count = sim_compare();
+	sim.left = 0; /* what was seen while it went on */
+	unsigned count = sim_compare(false) + tally_check();
 	if (sim.failed) {
 		printf("%llu orders failed\n", (unsigned long long)sim.failed);
 	}
-	return count || sim.failed;
+	return count || sim.failed || sim.early;
 }
 
 /* ---- many ---------------------------------------------------------------------------------- */

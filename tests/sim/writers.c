@@ -295,6 +295,10 @@ static void on_noted(void *arg)
 static void on_turn(void *arg)
 {
 	struct writer *writer = arg;
+	if (sim.held_still) {
+		sim_after(100 * CLOCK_MS, on_turn, writer);
+		return;
+	}
 	writer->record.kind = RECORD_NONE;
 	if (writer->left == 0) {
 		die(writer);
