@@ -15,6 +15,7 @@
 #include "core/journal-private.h"
 
 #include <dirent.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -170,10 +171,11 @@ static const char *newer_version(const struct journal_ring *ring)
 {
 	static const uint64_t ours = RING_MAGIC;
 	const char *magic = (const char *)&ring->magic, *known = (const char *)&ours;
-	size_t digits = sizeof(ours) - 2;
-	return memcmp(magic, known, digits) == 0 && memcmp(magic + digits, known + digits, 2) > 0
-		       ? magic + digits
-		       : NULL;
+	const size_t name_len = sizeof(ours) - 2;
+	const char *version = magic + name_len;
+	bool is_ring = memcmp(magic, known, name_len) == 0 && isdigit((unsigned char)version[0]) &&
+		       isdigit((unsigned char)version[1]);
+	return is_ring && memcmp(version, known + name_len, 2) > 0 ? version : NULL;
 }
 
 /* Whether the header describes exactly this file, and its positions are possible. */

@@ -202,7 +202,7 @@ struct publishing {
 	enum queue queue;
 	struct change *change;
 	uint64_t pause_ns;
-	struct buf copy; /* for the tally; empty: it gets none */
+	struct buf copy;     /* for the tally; empty: it gets none */
 	uint64_t counted_ns; /* when it gets it */
 };
 
@@ -331,8 +331,8 @@ int __wrap_topology_publish_order(const struct config *config, struct broker *cl
 {
 	sim.orders++;
 	trace_change("order ", order);
-	return publish(client, order->facts & CHANGE_BULK ? BULK : ORDERS, order, 0, BUF_EMPTY,
-		fn, arg);
+	return publish(
+		client, order->facts & CHANGE_BULK ? BULK : ORDERS, order, 0, BUF_EMPTY, fn, arg);
 }
 
 struct answer {

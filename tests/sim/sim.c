@@ -112,8 +112,8 @@ static void set_up(void)
 
 static bool all_idle(void)
 {
-	return broker_idle() && winnow_idle() && copier_idle() && poster_idle() &&
-	       tally_idle() && !sim.ghosts;
+	return broker_idle() && winnow_idle() && copier_idle() && poster_idle() && tally_idle() &&
+	       !sim.ghosts;
 }
 
 static void turn(void)

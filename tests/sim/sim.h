@@ -111,6 +111,6 @@ void model_side_break(struct side *side);
 /* The same, when whoever asked is dead. */
 void model_side_abandon(struct side *side);
 
-/* compare.c; with_repeats: what was done already may be done once more, which for a moment changes a
- * directory's mtime and tears names of one file apart (docs/LIMITS.md) */
+/* compare.c; with_repeats: what was done already may be done once more, which for a moment changes
+ * a directory's mtime and tears names of one file apart (docs/LIMITS.md) */
 unsigned sim_compare(bool with_repeats);
