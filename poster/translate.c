@@ -437,7 +437,8 @@ struct move {
 	struct translate *t;
 	const struct cause *cause;
 	struct span from, to;
-	bool force; /* to itself was written to lately */
+	bool force; /* to itself was written to lately, or what the target has as from is another
+		       file */
 };
 
 static int moved_along(void *arg, struct span name, uint64_t written_ns)
@@ -469,6 +470,10 @@ static int move_memories(struct translate *t, const struct record *record, struc
 	if (record_is_draft(record) && names_stat(move->from, &st) == 0) {
 		return 0; /* its process died before the call */
 	}
+	/* as for a link: where from got its name lately, the target may have what had it before, of
+	 * the same size and time; below a directory all would have to be read, too much for so
+	 * little */
+	move->force = !deep && recent_moved(t->recent, move->from, record->time_ns);
 	missing_explained(&t->missing, move->from);
 	int r = name_freed(t, move->to);
 	r = r < 0 ? r : intents_rename(t->options.intents, move->from, move->to);

@@ -24,7 +24,7 @@ import space
 
 JOB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "job.py")
 SPACE_MB = 48
-CONFIG = {"delay": "200ms", "max_delay": "2s", "winnow": {"shards": 3}}
+CONFIG = {"delay": "200ms", "max_delay": "2s", "keep_gone": "30s", "winnow": {"shards": 3}}
 REKEY = "RekeyLimit 100K 2"
 
 

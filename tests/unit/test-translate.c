@@ -694,7 +694,7 @@ static void a_symlink_came_later(void **state)
 	assert_int_equal(rename(at(w, "tree/b"), at(w, "tree/c")), 0);
 	assert_int_equal(symlink("e", at(w, "tree/b")), 0);
 	name_call(w, RECORD_RENAME, at(w, "tree/b/f"), at(w, "tree/g"));
-	assert_told(w, "look DX tree/e/f\nrename DX tree/g (tree/b/f > tree/g)\n"
+	assert_told(w, "look DX tree/e/f\nrename FDX tree/g (tree/b/f > tree/g)\n"
 		       "away DX tree/b/f (tree/b/f > tree/g)\n");
 	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/g"));
 	assert_told(w, "write F tree/g\n");
@@ -715,6 +715,28 @@ static void a_symlink_was_there_before(void **state)
 }
 
 /* By the old name the target may still have what was there before. */
+static void rename_twice(struct world *w, const char *name, const char *told)
+{
+	assert_int_equal(rename(at(w, name), at(w, "tree/b")), 0);
+	name_call(w, RECORD_RENAME, at(w, name), at(w, "tree/b"));
+	assert_int_equal(rename(at(w, "tree/b"), at(w, "tree/c")), 0);
+	buf_clear(&w->told);
+	name_call(w, RECORD_RENAME, at(w, "tree/b"), at(w, "tree/c"));
+	assert_told(w, told);
+}
+
+static void renames_of_what_was_renamed(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/a");
+	rename_twice(w, "tree/a",
+		"rename FDX tree/c (tree/b > tree/c)\naway DX tree/b (tree/b > tree/c)\n");
+	assert_int_equal(unlink(at(w, "tree/c")), 0);
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755), 0);
+	rename_twice(w, "tree/d",
+		"rename DX tree/c (tree/b > tree/c)\naway DX tree/b (tree/b > tree/c)\n");
+}
+
 static void links_of_what_was_renamed(void **state)
 {
 	struct world *w = *state;
@@ -1060,6 +1082,7 @@ int main(void)
 		TEST(a_symlink_in_place_of_a_directory),
 		TEST(a_symlink_came_later),
 		TEST(a_symlink_was_there_before),
+		TEST(renames_of_what_was_renamed),
 		TEST(links_of_what_was_renamed),
 		TEST(a_symlink_that_was_turned),
 		TEST(a_symlink_that_was_renamed),
