@@ -287,40 +287,49 @@ bool recent_moved(const struct recent *recent, struct span name, uint64_t time_n
 	return false;
 }
 
-/* What path is called after the renames from number i on.  Returns as recent_name(). */
+/* Where path goes with this rename.  Returns whether it goes anywhere. */
+static bool goes_to(
+	const struct renamed *renamed, struct span path, struct span *ret_to, struct span *ret_rel)
+{
+	*ret_to = to_of(renamed);
+	if (path_below(path, from_of(renamed), ret_rel)) {
+		return true;
+	}
+	*ret_to = from_of(renamed);
+	return renamed->exchanged && path_below(path, to_of(renamed), ret_rel);
+}
+
+/* What path is called after the renames from number i on.  Returns 0 or -ENOMEM. */
 static int name_since(const struct recent *recent, size_t i, struct span path, struct buf *ret)
 {
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	CLEANUP(buf_finish) struct buf next = BUF_EMPTY;
-	bool found = false;
 	buf_add(&name, path);
 	for (; i < recent->rename_count; i++) {
-		const struct renamed *renamed = &recent->renames[i % RECENT_RENAMES];
-		struct span rel, to = to_of(renamed);
-		bool moved = path_below(buf_span(&name), from_of(renamed), &rel);
-		if (!moved && renamed->exchanged) {
-			moved = path_below(buf_span(&name), to, &rel);
-			to = from_of(renamed);
-		}
-		if (moved) {
+		struct span to, rel;
+		if (goes_to(&recent->renames[i % RECENT_RENAMES], buf_span(&name), &to, &rel)) {
 			buf_clear(&next);
 			path_join(&next, to, rel);
 			struct buf swap = name;
 			name = next;
 			next = swap;
-			found = true;
 		}
-	}
-	if (!found) {
-		return -ENOENT;
 	}
 	buf_add(ret, buf_span(&name));
 	return name.failed || ret->failed ? -ENOMEM : 0;
 }
 
-int recent_name(const struct recent *recent, struct span path, struct buf *ret)
+int recent_name(const struct recent *recent, struct span path, size_t *cursor, struct buf *ret)
 {
-	return name_since(recent, oldest_rename(recent), path, ret);
+	size_t count = recent->rename_count - oldest_rename(recent);
+	while (*cursor < count) {
+		size_t i = recent->rename_count - ++*cursor;
+		struct span to, rel;
+		if (goes_to(&recent->renames[i % RECENT_RENAMES], path, &to, &rel)) {
+			return name_since(recent, i, path, ret);
+		}
+	}
+	return -ENOENT;
 }
 
 int recent_reused(struct recent *recent, struct span name, uint64_t time_ns, struct buf *ret,

@@ -55,5 +55,9 @@ bool recent_is_blind(const struct recent *recent, uint64_t time_ns);
 int recent_reused(struct recent *recent, struct span name, uint64_t time_ns, struct buf *ret,
 	uint64_t *ret_renamed_ns);
 
-/* The name that path has by now, if it was renamed lately.  Returns 0, -ENOENT, or -ENOMEM. */
-int recent_name(const struct recent *recent, struct span path, struct buf *ret);
+/*
+ * The names that what was called path may have by now: as of the last rename that took something
+ * from there, then of the one before, and so on.  *cursor begins as 0.  Returns 0, -ENOENT (no
+ * more), or -ENOMEM.
+ */
+int recent_name(const struct recent *recent, struct span path, size_t *cursor, struct buf *ret);

@@ -222,17 +222,30 @@ static int try_name(
 	return publish_file(t, cause, ROLE_FRESH, op, name, &st);
 }
 
+/* The same by what became of path; another file of that name may have been renamed, too. */
+static int try_renamed(
+	struct translate *t, const struct cause *cause, enum change_op op, struct span path)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	size_t cursor = 0;
+	int r;
+	while ((r = recent_name(t->recent, path, &cursor, &name)) == 0) {
+		r = try_name(t, cause, op, buf_span(&name));
+		if (r != -ENOENT) {
+			return r;
+		}
+		buf_clear(&name);
+	}
+	return r;
+}
+
 /* path does not name the file. */
 static int look_for(
 	struct translate *t, const struct cause *cause, enum change_op op, struct span path)
 {
-	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
 	const struct intent *other = intents_find(t->options.intents, 0, cause->dev, cause->ino);
 	int r = other ? try_name(t, cause, op, other->path) : -ENOENT;
-	if (r == -ENOENT) {
-		r = recent_name(t->recent, path, &name);
-		r = r < 0 ? r : try_name(t, cause, op, buf_span(&name));
-	}
+	r = r == -ENOENT ? try_renamed(t, cause, op, path) : r;
 	return r == -ENOENT ? missing_add(&t->missing, path, false, t->now_ns) : r;
 }
 

@@ -101,16 +101,23 @@ static void names_are_found_through_renames(void **state)
 {
 	struct recent *recent = recent_create(HORIZON, 0, 10);
 	struct buf name = BUF_EMPTY;
+	size_t cursor = 0;
 	(void)state;
 	rename_is(recent, "/t/a/f", "/t/a/g", 100, false, "");
 	rename_is(recent, "/t/a", "/t/b", 101, true, "");
-	assert_int_equal(recent_name(recent, SPAN("/t/a/f"), &name), 0);
+	assert_int_equal(recent_name(recent, SPAN("/t/a/f"), &cursor, &name), 0);
+	assert_span(buf_span(&name), "/t/b/f");
+	buf_clear(&name);
+	assert_int_equal(recent_name(recent, SPAN("/t/a/f"), &cursor, &name), 0);
 	assert_span(buf_span(&name), "/t/b/g");
-	assert_int_equal(recent_name(recent, SPAN("/t/c"), &name), -ENOENT);
+	assert_int_equal(recent_name(recent, SPAN("/t/a/f"), &cursor, &name), -ENOENT);
+	cursor = 0;
+	assert_int_equal(recent_name(recent, SPAN("/t/c"), &cursor, &name), -ENOENT);
+	cursor = 0;
 	for (unsigned i = 0; i < RECENT_RENAMES; i++) {
 		rename_is(recent, "/x", "/y", 102, false, "");
 	}
-	assert_int_equal(recent_name(recent, SPAN("/t/a/f"), &name), -ENOENT);
+	assert_int_equal(recent_name(recent, SPAN("/t/a/f"), &cursor, &name), -ENOENT);
 	buf_finish(&name);
 	recent_destroy(recent);
 }

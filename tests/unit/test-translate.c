@@ -678,6 +678,24 @@ static void renamed_while_open(void **state)
 	assert_int_equal(translate_missing(w->translate), 0);
 }
 
+/* Two files one after the other, and the record names the second by what both were called. */
+static void one_name_for_two_files(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/a");
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/x")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/x"));
+	put(w, "tree/a");
+	assert_int_equal(rename(at(w, "tree/a"), at(w, "tree/y")), 0);
+	name_call(w, RECORD_RENAME, at(w, "tree/a"), at(w, "tree/y"));
+	buf_clear(&w->told);
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, at(w, "tree/a"), at(w, "tree/y"));
+	assert_told(w, "write F tree/a and 1\nwrite F tree/y\n");
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, at(w, "tree/a"), at(w, "tree/x"));
+	assert_told(w, "write F tree/a and 1\nwrite F tree/x\n");
+	assert_int_equal(translate_missing(w->translate), 0);
+}
+
 /* When the records are read, the name leads elsewhere than at the time of the calls. */
 static void a_symlink_came_later(void **state)
 {
@@ -1080,6 +1098,7 @@ int main(void)
 		TEST(ids_are_the_same_at_a_replay),
 		TEST(trees_are_seen_by_every_way),
 		TEST(a_symlink_in_place_of_a_directory),
+		TEST(one_name_for_two_files),
 		TEST(a_symlink_came_later),
 		TEST(a_symlink_was_there_before),
 		TEST(renames_of_what_was_renamed),
