@@ -26,6 +26,7 @@
 #include "core/clock.h"
 #include "core/path.h"
 #include "flow/task.h"
+#include "record.h"
 
 #define COPY_TRIES     3 /* in one order */
 #define LIVE_ATTEMPTS  2 /* orders that found it changing, before a prefix is published */
@@ -237,6 +238,8 @@ int file_copy(struct job *job, struct span to, const struct side_attr *only, boo
 	*ret_made = false;
 	for (unsigned i = 0; r == FILE_CHANGED && i < COPY_TRIES; i++) {
 		struct copy copy = {.job = job, .to = to, .only = only, .no_delta = no_delta};
+		bool is_anchor = !span_equal(to, job->rel);
+		copy.tag = is_anchor && side_is_remote(job->pair->target) ? record_tag() : 0;
 		struct side_attr s;
 		r = look(job, job->pair->source, job->rel, &s);
 		if (r == 0 && (s.type != SIDE_FILE || !is_meant(&copy, &s))) {

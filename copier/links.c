@@ -31,6 +31,8 @@
 #include "core/path.h"
 #include "flow/place.h"
 
+#define LINK_TRIES 3
+
 struct group {
 	struct buf directory; /* .mirror-links/DEV-INO */
 	struct buf anchor;    /* … /data */
@@ -157,6 +159,28 @@ static int group_link(struct group *group, struct job *job)
 	return r;
 }
 
+static bool same_anchor(const struct side_attr *a, const struct side_attr *b)
+{
+	return a->has_inode ? a->ino == b->ino && a->dev == b->dev : a->atime_s == b->atime_s;
+}
+
+/*
+ * The same until the anchor is the one that was linked: an order of this name or another one, given
+ * out once more, may have put a new one in its place meanwhile, and told us before we were there.
+ */
+static int group_link_last(struct group *group, struct job *job, struct side_attr *anchor)
+{
+	for (unsigned i = 0; i < LINK_TRIES; i++) {
+		struct side_attr before = *anchor;
+		int r = group_link(group, job);
+		r = r == 0 ? look(job, job->pair->target, buf_span(&group->anchor), anchor) : r;
+		if (r < 0 || same_anchor(&before, anchor)) {
+			return r;
+		}
+	}
+	return job_follow_order(job, 0, job->order->attempt, 0);
+}
+
 /*
  * The name that the link was made from must be of the group too: nobody else tells of it, and
  * the group may be there for long, left by a file that had the same inode.
@@ -260,7 +284,7 @@ int entry_links(struct job *job, const struct side_attr *s, const struct side_at
 		r = group_tell(&group, job);
 	}
 	if (r == 0 && (fresh || !linked)) {
-		r = group_link(&group, job);
+		r = group_link_last(&group, job, &anchor);
 		job->work.bytes_saved += fresh ? 0 : s->size_bytes;
 	}
 	return r < 0 ? r : file_attributes(job, s, &anchor);

@@ -43,7 +43,8 @@ struct request {
 	uint64_t offset;
 };
 
-static void set_attr(struct fs_node *node, const struct side_attr *attr, unsigned what, bool remote)
+static void set_attr(struct fs_node *node, const struct side_attr *attr, unsigned what, bool remote,
+	bool complete)
 {
 	if (what & SIDE_SET_MODE && node->type != FS_SYMLINK) {
 		fs_set_mode(node, attr->mode);
@@ -51,6 +52,8 @@ static void set_attr(struct fs_node *node, const struct side_attr *attr, unsigne
 	if (what & SIDE_SET_MTIME) {
 		int64_t second = (int64_t)CLOCK_S;
 		fs_set_mtime(node, remote ? attr->mtime_ns / second * second : attr->mtime_ns);
+		node->atime_s = attr->atime_s && complete ? attr->atime_s
+							  : (uint32_t)(clock_wall() / CLOCK_S);
 	}
 }
 
@@ -82,7 +85,7 @@ static int act(struct request *it, struct fs_node **ret)
 	case SET:
 		r = fs_find(fs, a, follow, &node);
 		if (r == 0) {
-			set_attr(node, &it->attr, it->what, it->model->remote);
+			set_attr(node, &it->attr, it->what, it->model->remote, false);
 		}
 		return r;
 	case WRITE:
@@ -90,7 +93,8 @@ static int act(struct request *it, struct fs_node **ret)
 		return 0;
 	case COMPLETE:
 		fs_truncate(it->node, it->attr.size_bytes);
-		set_attr(it->node, &it->attr, SIDE_SET_MODE | SIDE_SET_MTIME, it->model->remote);
+		set_attr(it->node, &it->attr, SIDE_SET_MODE | SIDE_SET_MTIME, it->model->remote,
+			true);
 		return 0;
 	}
 	return -ENOSYS;
@@ -211,7 +215,9 @@ static void fill(const struct model *model, const struct fs_node *node, struct s
 		.mode = node->mode,
 		.size_bytes = node->size,
 		.mtime_ns = model->remote ? node->mtime_ns / second * second : node->mtime_ns};
-	if (!model->remote) {
+	if (model->remote) {
+		ret->atime_s = node->atime_s;
+	} else {
 		ret->has_inode = true;
 		ret->dev = 1;
 		ret->ino = node->ino;
