@@ -68,7 +68,8 @@ static void slots_clear(struct broker_consumer *consumer)
 static uint32_t slot_take(struct broker_consumer *consumer, uint64_t tag)
 {
 	uint32_t slot = consumer->free_slot;
-	if (slot == NO_SLOT) {
+	/* what was not acknowledged yet counts, for the broker too */
+	if (consumer->open_count + consumer->settled_count >= consumer->prefetch) {
 		return NO_SLOT;
 	}
 	consumer->free_slot = consumer->slots[slot].next;
@@ -315,6 +316,11 @@ static void on_content(void *arg, uint16_t channel, const amqp_method_t *method,
 		channel <= broker->consumer_count ? broker->consumers[channel] : NULL;
 	(void)properties;
 	if (!consumer || method->id != AMQP_BASIC_DELIVER_METHOD) {
+		return;
+	}
+	if (deliver->delivery_tag == 0) { /* that of a free slot */
+		carrier_fail(broker->consume.carrier, -EPROTO,
+			"the broker sent a message without a delivery tag");
 		return;
 	}
 	uint32_t slot = slot_take(consumer, deliver->delivery_tag);
