@@ -201,8 +201,9 @@ int job_touched(struct job *job, struct span rel)
 
 unsigned job_inherited(const struct job *job)
 {
-	return (job->force ? CHANGE_FORCE : 0) | CHANGE_SOON |
-	       (job->order->facts & (CHANGE_DELETE | CHANGE_BULK));
+	unsigned facts = job->order->facts & (CHANGE_DELETE | CHANGE_BULK | CHANGE_PASS);
+	return (job->force ? CHANGE_FORCE : 0) | CHANGE_SOON | facts |
+	       (facts & CHANGE_PASS ? CHANGE_BULK : 0);
 }
 
 bool job_doubts(const struct job *job)

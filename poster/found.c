@@ -118,7 +118,7 @@ static int found_directory(struct translate *t, const struct cause *cause, struc
 	const struct stat *st, int64_t since_ns)
 {
 	bool came = stat_mtime(st) < since_ns;
-	unsigned facts = CHANGE_DELETE | (came ? CHANGE_DEEP | CHANGE_BULK : 0);
+	unsigned facts = CHANGE_DELETE | (came ? CHANGE_WALK : 0);
 	return tell_change(t, cause, ROLE_FRESH, CHANGE_LOOK, facts, path, NO_PAIR);
 }
 

@@ -12,7 +12,7 @@
 
 #define HORIZON_SPARE_NS (10 * CLOCK_S)
 #define DEEP_ALL         (CHANGE_DEEP | CHANGE_DELETE)
-#define RESCAN           (CHANGE_DEEP | CHANGE_DELETE | CHANGE_SOON | CHANGE_BULK)
+#define RESCAN           (CHANGE_WALK | CHANGE_DELETE | CHANGE_SOON)
 
 /* ---- records ----------------------------------------------------------------------------- */
 
@@ -707,8 +707,8 @@ int translate_settle(struct translate *t, uint64_t now_ns, uint64_t wall_ns)
 		struct stat st;
 		int r = 0;
 		if (names_stat(parent, &st) == 0 && S_ISDIR(st.st_mode)) {
-			r = tell_change(t, &cause, ROLE_FRESH, CHANGE_LOOK,
-				CHANGE_DEEP | CHANGE_BULK, parent, NO_PAIR);
+			r = tell_change(
+				t, &cause, ROLE_FRESH, CHANGE_LOOK, CHANGE_WALK, parent, NO_PAIR);
 		}
 		missing_file_destroy(file);
 		if (r < 0) {

@@ -68,12 +68,12 @@ enum change_op {
 const char *change_op_name(enum change_op op);
 
 /*
- * Facts.  FORCE, DEEP, DELETE and BEGUN ask for something: merged changes ask for all of it.  SOON,
- * BULK and SETTLED give leave to do less: merged changes keep it only where both had it, because a
- * walk that comes by must not hurry a path that is still being written, nor delay it behind bulk
- * work, nor make a fresh change believed too early. Publishers set FORCE on everything that stems
- * from a write (op WRITE does not imply it), so the union alone makes sure that a written file is
- * copied whatever its size and mtime say.
+ * Facts.  FORCE, DEEP, DELETE, BEGUN and PASS ask for something: merged changes ask for all of it.
+ * SOON, BULK and SETTLED give leave to do less: merged changes keep it only where both had it,
+ * because a walk that comes by must not hurry a path that is still being written, nor delay it
+ * behind bulk work, nor make a fresh change believed too early. Publishers set FORCE on everything
+ * that stems from a write (op WRITE does not imply it), so the union alone makes sure that a
+ * written file is copied whatever its size and mtime say.
  */
 enum change_fact {
 	CHANGE_FORCE = 1 << 0,  /* do not trust equal size and mtime: copy the content */
@@ -83,9 +83,14 @@ enum change_fact {
 	CHANGE_SOON = 1 << 3,   /* no need to wait until the path is quiet */
 	CHANGE_BULK = 1 << 4,   /* of a bulk pass: behind all live work */
 	CHANGE_SETTLED = 1 << 5, /* was already held back for `settle`: believe what S says */
-	CHANGE_BEGUN = 1 << 6    /* a try before this was broken off and may have left something at
+	CHANGE_BEGUN = 1 << 6,   /* a try before this was broken off and may have left something at
 				    the target: as if it had been redelivered */
+	CHANGE_PASS = 1 << 7 /* what is found below is BULK, even where this is live by now, for it
+				met a live change */
 };
+
+/* A walk through all that is below, for which nobody waits. */
+#define CHANGE_WALK (CHANGE_DEEP | CHANGE_BULK | CHANGE_PASS)
 
 #define CHANGE_PAIRS_MAX 8
 

@@ -40,7 +40,7 @@ static const char *status_name(unsigned index)
 static const char *fact_name(unsigned index)
 {
 	static const char *const names[] = {
-		"force", "deep", "delete", "soon", "bulk", "settled", "begun"};
+		"force", "deep", "delete", "soon", "bulk", "settled", "begun", "pass"};
 	return index < COUNT(names) ? names[index] : NULL;
 }
 

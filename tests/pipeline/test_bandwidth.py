@@ -99,11 +99,12 @@ def test_small_files_are_not_stuck_behind_a_large_one(here, limit):
     here.check()
 
 
-def test_live_work_comes_before_a_bulk_pass(here, world, limit):
+@pytest.mark.parametrize("meets", [False, True], ids=["alone", "meets_a_live_change"])
+def test_live_work_comes_before_a_bulk_pass(here, world, limit, meets):
     """The bulk pass would take minutes, in more directories than a winnow has under way; a change
     that is made meanwhile does not wait for it."""
     count = 5 * IN_FLIGHT
-    world.flush()  # else the pass would join what is live
+    world.flush()
     for i in range(count):  # no shim sees this
         os.mkdir(f"{here.source}/bulk{i}")
         with open(f"{here.source}/bulk{i}/file", "wb") as file:
@@ -113,6 +114,8 @@ def test_live_work_comes_before_a_bulk_pass(here, world, limit):
     def come():
         return len(glob.glob(f"{here.target}/bulk*/file"))
     limit("256KiB/s")
+    if meets:  # then the pass and what is live are one order there, and not below
+        here.sh("mkdir sub")
     world.must("sync", "--no-wait", here.source)
     wait_until(lambda: glob.glob(f"{here.target}/bulk*/.mirror-*"), 60, "the bulk pass")
     here.sh("head -c 100000 /dev/urandom > live")

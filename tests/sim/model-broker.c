@@ -277,8 +277,8 @@ static int publish(struct broker *client, enum queue queue, const struct change 
 
 static void trace_change(const char *what, const struct change *change)
 {
-	static const char letters[] = "FDXSBZ";
-	char facts[8] = "", id[IDENT_TEXT], cause[IDENT_TEXT];
+	static const char letters[] = "FDXSBZGP";
+	char facts[10] = "", id[IDENT_TEXT], cause[IDENT_TEXT];
 	if (!sim.options.trace) {
 		return;
 	}

@@ -96,7 +96,7 @@ static void publish(struct world *w)
 	struct change *c = change_create();
 	c->id = (struct ident){1 + pick(3), w->change_count + 1};
 	c->op = pick(4) ? CHANGE_WRITE : CHANGE_LOOK;
-	c->facts = pick(3) ? 0 : pick(CHANGE_BEGUN << 1);
+	c->facts = pick(3) ? 0 : pick(CHANGE_PASS << 1);
 	c->time_ns = WALL + w->now - pick(3) * 5 * CLOCK_S + pick(2) * CLOCK_S;
 	sprintf(name, "/%u", p);
 	change_set(&c->path, span_str(name));

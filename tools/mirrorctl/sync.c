@@ -147,7 +147,7 @@ static int take_options(struct sync *sync)
 			"--dry-run compares everything: it takes no --newer-than and no "
 			"--older-than");
 	}
-	sync->facts = CHANGE_DEEP | CHANGE_BULK | CHANGE_SOON;
+	sync->facts = CHANGE_WALK | CHANGE_SOON;
 	if (command_has(command, "delete")) {
 		if (limited) {
 			return say(EXIT_USAGE,
