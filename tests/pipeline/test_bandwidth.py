@@ -3,6 +3,7 @@
 import glob
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -114,9 +115,12 @@ def test_live_work_comes_before_a_bulk_pass(here, world, limit, meets):
     def come():
         return len(glob.glob(f"{here.target}/bulk*/file"))
     limit("256KiB/s")
-    if meets:  # then the pass and what is live are one order there, and not below
-        here.sh("mkdir sub")
-    world.must("sync", "--no-wait", here.source)
+    script = "for i in {1..30}; do chmod 75$((i % 2)) .; sleep 0.1; done"
+    # with it, the pass and what is live are one order there, and not below
+    with subprocess.Popen(["bash", "-c", script if meets else ":"], cwd=here.source,
+                          env=world.shim_environment()):
+        time.sleep(0.5)
+        world.must("sync", "--no-wait", here.source)
     wait_until(lambda: glob.glob(f"{here.target}/bulk*/.mirror-*"), 60, "the bulk pass")
     here.sh("head -c 100000 /dev/urandom > live")
     wait_until(lambda: os.path.exists(f"{here.target}/live"), 120, "the change")
