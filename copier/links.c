@@ -183,7 +183,9 @@ static int group_link_last(struct group *group, struct job *job, struct side_att
 
 /*
  * The name that the link was made from must be of the group too: nobody else tells of it, and
- * the group may be there for long, left by a file that had the same inode.
+ * the group may be there for long, left by a file that had the same inode.  So may the name's
+ * record; and where no inode tells, only linking it makes sure, for while it was the only name it
+ * was a file of its own.
  */
 static int group_join(struct group *group, struct job *job)
 {
@@ -197,8 +199,10 @@ static int group_join(struct group *group, struct job *job)
 		}
 		record_of(group, from, &path);
 		r = path.failed ? -ENOMEM : look(job, job->pair->target, buf_span(&path), &record);
-		if (r == 0 && record.type == SIDE_NONE) {
-			r = job_follow(job, from, job_inherited(job), 0);
+		bool is_new = r == 0 && record.type == SIDE_NONE;
+		if (r == 0 && (is_new || side_is_remote(job->pair->target))) {
+			r = job_follow(
+				job, from, job_inherited(job) | (is_new ? 0 : CHANGE_FORCE), 0);
 		}
 	}
 	return r;
