@@ -189,7 +189,8 @@ static int name_of_descriptor(struct translate *t, const struct record *record, 
 		inode ? intents_find(t->options.intents, record->pid, record->dev, record->ino)
 		      : NULL;
 	if (!known && record->path.len) {
-		int r = name_of(t, record, !(record->flags & RECORD_NOFOLLOW), ret);
+		int r = record->flags & RECORD_NOFOLLOW ? name_of(t, record, false, ret)
+							: name_opened(t, record, ret);
 		if (r < 0 || !inode || !span_starts(buf_span(ret), SPAN("/proc/"))) {
 			return r;
 		}

@@ -678,6 +678,18 @@ static void renamed_while_open(void **state)
 	assert_int_equal(translate_missing(w->translate), 0);
 }
 
+/* It leads out of the tree, but the file that was written was in it. */
+static void a_symlink_took_the_name(void **state)
+{
+	struct world *w = *state;
+	put(w, "tree/f");
+	assert_int_equal(link(at(w, "tree/f"), at(w, "tree/g")), 0);
+	assert_int_equal(symlink("/", at(w, "tree/l")), 0);
+	assert_int_equal(rename(at(w, "tree/l"), at(w, "tree/f")), 0);
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 9, at(w, "tree/f"), at(w, "tree/g"));
+	assert_told(w, "write F tree/f and 1\n");
+}
+
 /* Two files one after the other, and the record names the second by what both were called. */
 static void one_name_for_two_files(void **state)
 {
@@ -1098,6 +1110,7 @@ int main(void)
 		TEST(ids_are_the_same_at_a_replay),
 		TEST(trees_are_seen_by_every_way),
 		TEST(a_symlink_in_place_of_a_directory),
+		TEST(a_symlink_took_the_name),
 		TEST(one_name_for_two_files),
 		TEST(a_symlink_came_later),
 		TEST(a_symlink_was_there_before),
