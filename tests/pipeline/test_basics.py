@@ -57,7 +57,7 @@ def test_rename_file(here):
 @pytest.mark.slow
 def test_rename_directory_moves_no_data(here):
     here.sh("mkdir -p old/sub; for i in $(seq 50); do echo $i > old/sub/$i; done")
-    time.sleep(12)  # what was written just now is copied again under its new name, to be sure
+    time.sleep(15)  # what was written just now is copied again under its new name, to be sure
     here.check()
     before = os.stat(f"{here.target}/old/sub/7").st_ino
     here.sh("mv old new")

@@ -145,7 +145,7 @@ static int control_send(int fd, struct span bytes, uint64_t deadline_ns)
 		if (len >= 0) {
 			bytes = span_skip(bytes, (size_t)len);
 		} else if (errno != EAGAIN && errno != EINTR) {
-			return -errno;
+			return errno == EPIPE ? -ECONNRESET : -errno; /* ended before it took us */
 		} else {
 			int r = control_wait(fd, POLLOUT, deadline_ns);
 			if (r < 0) {
