@@ -31,7 +31,7 @@
 
 struct delta {
 	struct record made, old;
-	struct side_file *old_file; /* NULL: nothing to copy from */
+	struct side_file *old_file;  /* NULL: nothing to copy from */
 	uint64_t run_begin, run_end; /* to be copied; the last one that was found */
 	uint64_t saved_bytes;
 };

@@ -35,8 +35,8 @@ int file_copy(struct job *job, struct span to, const struct side_attr *only, boo
 /* Sets mode, mtime and owner where they differ (t NULL: it was made just now, all of them);
  * counts the entry as unchanged where none does. */
 int file_attributes(struct job *job, const struct side_attr *s, const struct side_attr *t);
-/* owner.c: whether T gets S's owner and group, which of them as far as this account can; and whether
- * that would change T. */
+/* owner.c: whether T gets S's owner and group, which of them as far as this account can; and
+ * whether that would change T. */
 bool owner_is_shared(struct job *job, const struct side_attr *s);
 bool owner_differs(struct job *job, const struct side_attr *s, const struct side_attr *t);
 /* links.c: a file with several names */

@@ -536,8 +536,7 @@ static struct timespec mtime_of(const struct side_attr *attr)
 }
 
 /* Owner before mode: chown takes set-id bits away.  Time last: all else changes it. */
-static int complete_fd(
-	struct side *side, int fd, const struct side_attr *attr, bool sync)
+static int complete_fd(struct side *side, int fd, const struct side_attr *attr, bool sync)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime_of(attr)};
 	if (ftruncate(fd, (off_t)attr->size_bytes) < 0) {
@@ -813,8 +812,7 @@ static int local_readlink(
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int set_owner_at(
-	struct side *side, const struct place *place, const struct side_attr *attr)
+static int set_owner_at(struct side *side, const struct place *place, const struct side_attr *attr)
 {
 	const int flags = AT_SYMLINK_NOFOLLOW;
 	if (fchownat(place->dir, place->name, attr->uid, attr->gid, flags) == 0 ||

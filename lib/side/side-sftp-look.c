@@ -48,8 +48,8 @@ int side_sftp_group_name(struct side *side, uint32_t gid, struct buf *ret, struc
 	if (r < 0 || !sftp_features(visit.sftp)->names) {
 		return r;
 	}
-	sftp_start(visit.sftp, &call, SFTP_EXTENDED, "sss",
-		SPAN("users-groups-by-id@openssh.com"), SPAN(""), span_of(id, sizeof(id)));
+	sftp_start(visit.sftp, &call, SFTP_EXTENDED, "sss", SPAN("users-groups-by-id@openssh.com"),
+		SPAN(""), span_of(id, sizeof(id)));
 	r = sftp_wait_for(&call, SFTP_EXTENDED_REPLY, &reader);
 	if (r == 0) {
 		(void)sftp_take_string(&reader); /* users */

@@ -106,7 +106,8 @@ int side_group_name(struct side *side, uint32_t gid, const char **ret, struct wh
 	if (!group || !group->name) {
 		int r = side->ops->group_name ? side->ops->group_name(side, gid, &name, why) : 0;
 		buf_add_char(&name, 0);
-		group = r == 0 && !name.failed ? add_group(side, gid) : NULL; /* others ran meanwhile */
+		group = r == 0 && !name.failed ? add_group(side, gid)
+					       : NULL; /* others ran meanwhile */
 		if (group && !group->name) {
 			group->name = strdup(name.data);
 		}

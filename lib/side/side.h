@@ -37,7 +37,7 @@ struct side_attr {
 	uint32_t atime_s; /* SFTP: as told; side_complete() sets it where it is not 0; else 0 */
 	bool has_owner;
 	uint32_t uid, gid; /* where they are set over SFTP: only the group */
-	bool has_inode; /* local only: dev, ino, nlink, allocated, ctime */
+	bool has_inode;    /* local only: dev, ino, nlink, allocated, ctime */
 	uint64_t dev, ino, nlink;
 	uint64_t allocated_bytes;
 	int64_t ctime_ns;

@@ -24,7 +24,7 @@ struct fs_node {
 	uint64_t ino;
 	uint32_t mode, nlink;
 	int64_t mtime_ns, ctime_ns;
-	uint32_t atime_s; /* only as it is set */
+	uint32_t atime_s;         /* only as it is set */
 	char content[FS_CONTENT]; /* of a file, or a symlink's text */
 	size_t size;
 	struct fs_entry *entries; /* of a directory, sorted by name */

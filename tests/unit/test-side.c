@@ -407,10 +407,10 @@ static void attributes(struct world *w)
 static void groups(struct world *w)
 {
 	struct side_attr now, attr = {.type = SIDE_FILE,
-		.mode = 0640,
-		.mtime_ns = INT64_C(1600000000) * 1000000000,
-		.has_owner = true,
-		.uid = getuid()};
+				      .mode = 0640,
+				      .mtime_ns = INT64_C(1600000000) * 1000000000,
+				      .has_owner = true,
+				      .uid = getuid()};
 	struct side_file *file;
 	const char *name, *nobody, *again;
 	good(side_group_name(w->side, getegid(), &name, why));
