@@ -100,38 +100,6 @@ static int entry_decode(struct span body, struct entry *ret, struct why *why)
 
 /* --- the ledger --------------------------------------------------------------------------- */
 
-static int write_merged(struct ledger *ledger, const struct note *note, struct why *why)
-{
-	int r = 0;
-	for (size_t i = 0; i < note->merged_count && r == 0; i++) {
-		struct ident id = note->merged[2 * i], into = note->merged[2 * i + 1];
-		r = note->kind == NOTE_SHARED ? ledger_shared(ledger, id, into, why)
-					      : ledger_moved(ledger, id, into, why);
-	}
-	return r;
-}
-
-static int write_note(struct ledger *ledger, const struct note *note, struct why *why)
-{
-	switch (note->kind) {
-	case NOTE_SHARED:
-	case NOTE_MERGED:
-		return write_merged(ledger, note, why);
-	case NOTE_BEAT:
-		return ledger_beat(ledger, note, why);
-	case NOTE_FLUSH:
-		return ledger_barrier_begin(ledger, note, why);
-	case NOTE_MARKER:
-		return ledger_barrier_answered(ledger, note, why);
-	case NOTE_UNSEEN:
-		return ledger_unseen(ledger, note, why);
-	case NOTE_FORGET:
-		return ledger_forget(ledger, note->host, why);
-	default:
-		return 0;
-	}
-}
-
 static int write_entry(struct tally *tally, const struct entry *entry, struct why *why)
 {
 	struct span rel;
@@ -139,7 +107,7 @@ static int write_entry(struct tally *tally, const struct entry *entry, struct wh
 	case MESSAGE_CHANGE:
 		return ledger_saw(tally->ledger, entry->change, why);
 	case MESSAGE_NOTE:
-		return write_note(tally->ledger, &entry->note, why);
+		return ledger_note(tally->ledger, &entry->note, why);
 	case MESSAGE_RECEIPT:
 		break;
 	}

@@ -478,3 +478,37 @@ int ledger_sweep(struct ledger *ledger, struct why *why)
 	r = r < 0 ? r : sql_run(ledger, why, SQL_COUNT_SWEEP, "i", ago(ledger, 30 * DAY_NS));
 	return r < 0 ? r : sql_run(ledger, why, SQL_DAEMON_SWEEP, "i", ago(ledger, 7 * DAY_NS));
 }
+
+/* --- notes -------------------------------------------------------------------------------- */
+
+static int write_merged(struct ledger *ledger, const struct note *note, struct why *why)
+{
+	int r = 0;
+	for (size_t i = 0; i < note->merged_count && r == 0; i++) {
+		struct ident id = note->merged[2 * i], into = note->merged[2 * i + 1];
+		r = note->kind == NOTE_SHARED ? ledger_shared(ledger, id, into, why)
+					      : ledger_moved(ledger, id, into, why);
+	}
+	return r;
+}
+
+int ledger_note(struct ledger *ledger, const struct note *note, struct why *why)
+{
+	switch (note->kind) {
+	case NOTE_SHARED:
+	case NOTE_MERGED:
+		return write_merged(ledger, note, why);
+	case NOTE_BEAT:
+		return ledger_beat(ledger, note, why);
+	case NOTE_FLUSH:
+		return ledger_barrier_begin(ledger, note, why);
+	case NOTE_MARKER:
+		return ledger_barrier_answered(ledger, note, why);
+	case NOTE_UNSEEN:
+		return ledger_unseen(ledger, note, why);
+	case NOTE_FORGET:
+		return ledger_forget(ledger, note->host, why);
+	default:
+		return 0;
+	}
+}

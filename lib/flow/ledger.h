@@ -50,6 +50,8 @@ int ledger_beat(struct ledger *ledger, const struct note *note, struct why *why)
 /* NOTE_UNSEEN: programs that no shim is in. */
 int ledger_unseen(struct ledger *ledger, const struct note *note, struct why *why);
 int ledger_forget(struct ledger *ledger, struct span host, struct why *why);
+/* What a note tells, by the one of these that is for its kind; others say nothing here. */
+int ledger_note(struct ledger *ledger, const struct note *note, struct why *why);
 /*
  * The clock was set forward, or nobody listened for a while: how long daemons have been silent is
  * not known.  Posters that were known must answer for a minute more before their silence counts.

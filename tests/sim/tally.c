@@ -43,25 +43,10 @@ static void trace_pair(const struct note *note, size_t i)
 
 static int write_note(const struct note *note)
 {
-	int r = 0;
-	switch (note->kind) {
-	case NOTE_MERGED:
-	case NOTE_SHARED:
-		for (size_t i = 0; i < note->merged_count && r == 0; i++) {
-			trace_pair(note, i);
-			r = (note->kind == NOTE_SHARED ? ledger_shared : ledger_moved)(
-				ledger, note->merged[2 * i], note->merged[2 * i + 1], NULL);
-		}
-		return r;
-	case NOTE_BEAT:
-		return ledger_beat(ledger, note, NULL);
-	case NOTE_FLUSH:
-		return ledger_barrier_begin(ledger, note, NULL);
-	case NOTE_MARKER:
-		return ledger_barrier_answered(ledger, note, NULL);
-	default:
-		return 0;
+	for (size_t i = 0; i < note->merged_count; i++) {
+		trace_pair(note, i);
 	}
+	return ledger_note(ledger, note, NULL);
 }
 
 static int write_body(struct span body)

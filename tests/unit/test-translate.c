@@ -744,7 +744,6 @@ static void a_symlink_was_there_before(void **state)
 	assert_told(w, "write F tree/e/f and 1\n");
 }
 
-/* By the old name the target may still have what was there before. */
 static void rename_twice(struct world *w, const char *name, const char *told)
 {
 	assert_int_equal(rename(at(w, name), at(w, "tree/b")), 0);
@@ -755,6 +754,7 @@ static void rename_twice(struct world *w, const char *name, const char *told)
 	assert_told(w, told);
 }
 
+/* By the old name the target may still have what was there before. */
 static void renames_of_what_was_renamed(void **state)
 {
 	struct world *w = *state;
@@ -767,6 +767,7 @@ static void renames_of_what_was_renamed(void **state)
 		"rename DX tree/c (tree/b > tree/c)\naway DX tree/b (tree/b > tree/c)\n");
 }
 
+/* The same. */
 static void links_of_what_was_renamed(void **state)
 {
 	struct world *w = *state;
