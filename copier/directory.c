@@ -25,11 +25,11 @@ static bool within_limits(const struct change *order, const struct side_attr *s)
 		       (!order->older_ns || s->mtime_ns <= order->older_ns));
 }
 
-/* Whether S may have been written with nobody told. */
+/* Whether S may have been written with nobody told.  Over SFTP nobody knows its ctime. */
 static bool is_suspect(const struct change *order, const struct side_attr *s)
 {
-	return order->suspect_ns && s->type == SIDE_FILE && s->has_inode &&
-	       s->ctime_ns >= order->suspect_ns;
+	return order->suspect_ns && s->type == SIDE_FILE &&
+	       (s->has_inode ? s->ctime_ns : s->mtime_ns) >= order->suspect_ns;
 }
 
 /* Whether an entry that both sides have needs a look of its own. */

@@ -135,8 +135,9 @@ struct change {
 	struct change_seen seen;
 	unsigned attempt;           /* how often this has been tried and failed */
 	int64_t newer_ns, older_ns; /* bulk: only files with mtime in (newer, older]; 0: no limit */
-	int64_t suspect_ns; /* records were lost: of files changed (ctime) since then nobody may
-			     * have told, so equal size and mtime prove nothing; 0: of none */
+	int64_t suspect_ns; /* records were lost: of files changed since then (ctime; mtime where
+			     * the source is SFTP) nobody may have told, so equal size and mtime
+			     * prove nothing; 0: of none */
 	int64_t moved_ns;   /* a rename at the target brought it here then, or 0 */
 	struct span host;   /* where the change was made */
 	struct span program;

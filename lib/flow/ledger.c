@@ -11,7 +11,8 @@
  * the meantime (the winnow crashed and merged it once more), the heir is asked instead.  Copies
  * may overtake each other on their way here: a change that is seen only after it was moved hands
  * its rank on to its heir, and one whose cause was never heard of ranks first of all, which may
- * make a barrier wait for more than it must.
+ * make a barrier wait for more than it must.  So does one whose cause is closed: that order is
+ * carried out once more, and has undone for a moment what a barrier may have counted as done.
  *
  * `job` narrows a barrier to one batch job.  Where changes of several jobs have met in one
  * obligation it is NULL, which counts for every job: later than needed, never too early.
@@ -99,12 +100,13 @@ static int rank_of(
 	struct ledger *ledger, const struct change *change, struct open_row *ret, struct why *why)
 {
 	struct ident cause = change->cause;
-	int r = ident_is_none(cause) ? SQL_NONE : find_heir(ledger, &cause, ret, why);
+	bool caused = !ident_is_none(cause);
+	int r = caused ? find_heir(ledger, &cause, ret, why) : SQL_NONE;
 	if (r < 0) {
 		return r;
 	}
 	if (r != 0) {
-		*ret = (struct open_row){.rank = r == HEIR_UNKNOWN ? 0 : INT64_MAX};
+		*ret = (struct open_row){.rank = caused ? 0 : INT64_MAX};
 	}
 	struct span job = change->job;
 	if (r != 0 || (job.len > 0 && ret->job_len == 0 && !ret->several)) {

@@ -287,10 +287,11 @@ static void trace_change(const char *what, const struct change *change)
 			facts[n++] = letters[i];
 		}
 	}
-	trace("%s %s %s %.*s%s%.*s id=%s cause=%s", what, change_op_name(change->op), facts,
+	trace("%s %s %s %.*s%s%.*s id=%s cause=%s%s", what, change_op_name(change->op), facts,
 		SPAN_ARG(change->path), change->pair_count ? " <- " : "",
 		SPAN_ARG(change->pair_count ? change->pairs[0].from : SPAN("")),
-		ident_text(change->id, id), ident_text(change->cause, cause));
+		ident_text(change->id, id), ident_text(change->cause, cause),
+		change->suspect_ns ? " suspect" : "");
 }
 
 int __wrap_topology_publish_change(const struct config *config, struct broker *client,

@@ -245,6 +245,20 @@ static void a_barrier_waits_for_posters_and_children(void **state)
 	assert_int_equal(ledger_barrier_state(b->ledger, id(100), b->now, &note, NULL), -ENOENT);
 }
 
+/* It has moved an entry away that the barrier counted as there, and asks for a look at it. */
+static void a_barrier_waits_for_what_comes_of_an_order_carried_out_again(void **state)
+{
+	struct bench *b = *state;
+	saw(b, 1, 0);
+	settled(b, 1, RECEIPT_DONE);
+	flush(b, 100, "");
+	assert_true(reached(b, 100, 0));
+	saw(b, 2, 1);
+	assert_false(reached(b, 100, 1));
+	settled(b, 2, RECEIPT_DONE);
+	assert_true(reached(b, 100, 0));
+}
+
 /* Its poster has said good-bye, but jobs may have written into its journal since. */
 static void a_flush_waits_for_the_journal_of_its_own_host(void **state)
 {
@@ -592,6 +606,7 @@ int main(void)
 		TEST(a_failure_stays_until_something_later_was_done),
 		TEST(a_clock_that_is_set_forward),
 		TEST(a_barrier_waits_for_posters_and_children),
+		TEST(a_barrier_waits_for_what_comes_of_an_order_carried_out_again),
 		TEST(a_flush_waits_for_the_journal_of_its_own_host),
 		TEST(silence_and_failures_and_rescans_prevent_it),
 		TEST(posters_come_and_go_while_it_waits),
