@@ -97,11 +97,14 @@ static int name_rescans(struct ledger *ledger, struct buf *words, bool *ret_owed
 	return r < 0 ? r : 0;
 }
 
+/* Lost records may have been of any job: what was open when the last rescan for such had been
+ * ordered counts for each. */
 static int count_owed(
 	struct ledger *ledger, int64_t rank, struct span job, struct note *ret, struct why *why)
 {
 	int64_t waiting = 0, failed = 0;
-	int r = job.len ? sql_number(ledger, why, &waiting, SQL_BARRIER_OPEN_JOB, "ib", rank, job)
+	int r = job.len ? sql_number(ledger, why, &waiting, SQL_BARRIER_OPEN_JOB, "ibi", rank, job,
+				  ledger->totals[TOTAL_RESCANNED])
 			: sql_number(ledger, why, &waiting, SQL_BARRIER_OPEN, "i", rank);
 	if (r < 0) {
 		return r;

@@ -546,6 +546,27 @@ static void a_loss_is_told_of_until_it_is_mended(void **state)
 	assert_false(summary(b).mending);
 }
 
+/* Its own records may be among them. */
+static void a_job_waits_for_the_rescan_of_lost_records(void **state)
+{
+	struct bench *b = *state;
+	rescan_beat(b, 0, false);
+	saw_job(b, 1, 0, "j1");
+	rescan_beat(b, 5, true);
+	saw(b, 2, 0);
+	rescan_beat(b, 5, false);
+	saw_job(b, 3, 0, "j2");
+	flush(b, 100, "j1");
+	answered(b, 100, "h1");
+	assert_false(reached(b, 100, 2));
+	settled(b, 1, RECEIPT_DONE);
+	saw(b, 4, 2);
+	settled(b, 2, RECEIPT_DONE);
+	assert_false(reached(b, 100, 1));
+	settled(b, 4, RECEIPT_DONE);
+	assert_true(reached(b, 100, 0));
+}
+
 static void forgets_what_is_old(void **state)
 {
 	struct bench *b = *state;
@@ -619,6 +640,7 @@ int main(void)
 		TEST(unseen_work_is_counted_once),
 		TEST(an_older_ledger_goes_on),
 		TEST(a_loss_is_told_of_until_it_is_mended),
+		TEST(a_job_waits_for_the_rescan_of_lost_records),
 		TEST(forgets_what_is_old),
 		TEST(what_is_committed_survives_a_kill),
 		TEST(rolling_back_forgets_the_transaction),
