@@ -181,11 +181,22 @@ static int group_link_last(struct group *group, struct job *job, struct side_att
 	return job_follow_order(job, 0, job->order->attempt, 0);
 }
 
+/* Whether T's name is the anchor, where inodes tell. */
+static int is_anchor(struct group *group, struct job *job, struct span name, bool *ret)
+{
+	struct side_attr anchor, t;
+	int r = look(job, job->pair->target, buf_span(&group->anchor), &anchor);
+	r = r < 0 ? r : look(job, job->pair->target, name, &t);
+	*ret = r == 0 && anchor.type == SIDE_FILE && t.type == SIDE_FILE &&
+	       same_anchor(&anchor, &t);
+	return r;
+}
+
 /*
  * The name that the link was made from must be of the group too: nobody else tells of it, and
  * the group may be there for long, left by a file that had the same inode.  So may the name's
- * record; and where no inode tells, only linking it makes sure, for while it was the only name it
- * was a file of its own.
+ * record, for while it was the only name it was a file of its own; and where no inode tells, only
+ * linking it makes sure.
  */
 static int group_join(struct group *group, struct job *job)
 {
@@ -193,16 +204,21 @@ static int group_join(struct group *group, struct job *job)
 	for (unsigned i = 0; r == 0 && i < job->order->pair_count; i++) {
 		struct span from = link_from(job, i);
 		struct side_attr record;
+		bool joined = false;
 		CLEANUP(buf_finish) struct buf path = BUF_EMPTY;
 		if (!from.len) {
 			continue;
 		}
 		record_of(group, from, &path);
 		r = path.failed ? -ENOMEM : look(job, job->pair->target, buf_span(&path), &record);
-		bool is_new = r == 0 && record.type == SIDE_NONE;
-		if (r == 0 && (is_new || side_is_remote(job->pair->target))) {
+		bool known = r == 0 && record.type != SIDE_NONE;
+		bool unsure = known && side_is_remote(job->pair->target);
+		if (known && !unsure) {
+			r = is_anchor(group, job, from, &joined);
+		}
+		if (r == 0 && !joined) {
 			r = job_follow(
-				job, from, job_inherited(job) | (is_new ? 0 : CHANGE_FORCE), 0);
+				job, from, job_inherited(job) | (unsure ? CHANGE_FORCE : 0), 0);
 		}
 	}
 	return r;

@@ -678,6 +678,25 @@ static void a_name_that_is_gone_tells_of_the_others(void **state)
 	assert_mirrored();
 }
 
+/* It was of a group, the only name left, written as a file of its own, and is linked once more. */
+static void a_name_joins_its_group_again(void **state)
+{
+	(void)state;
+	put("one", "1");
+	assert_int_equal(link(at("s", "one"), at("s", "two")), 0);
+	mirror_all();
+	unlink(at("s", "two"));
+	hint(CHANGE_REMOVE, "two", 0);
+	carry_out_all();
+	hint(CHANGE_WRITE, "one", CHANGE_FORCE);
+	carry_out_all();
+	assert_int_equal(link(at("s", "one"), at("s", "three")), 0);
+	hint_pair(CHANGE_LINK, "three", "one", "three", 0);
+	carry_out_all();
+	assert_mirrored();
+	assert_int_equal(stat_of("t", "one").st_ino, stat_of("t", "three").st_ino);
+}
+
 /* Linked, changed through the new name, and removed again before anybody looked. */
 static void a_link_that_came_and_went_tells_of_its_origin(void **state)
 {
@@ -1053,6 +1072,7 @@ int main(int argc, char **argv)
 		CASE(a_linked_name_is_another_file),
 		CASE(links_are_repaired),
 		CASE(a_name_that_is_gone_tells_of_the_others),
+		CASE(a_name_joins_its_group_again),
 		CASE(a_link_that_came_and_went_tells_of_its_origin),
 		CASE(a_link_moves_nothing),
 		CASE(a_symlink_is_not_moved_over_a_directory),
