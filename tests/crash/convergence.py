@@ -131,10 +131,12 @@ class Run:
             self.over.set()
 
     def differences(self, name, how):
-        """A rescan that nobody waits for may be at work where one job's changes have arrived: then a
-        directory has another mtime until its own order comes."""
+        """A rescan that nobody waits for may be at work where one job's changes have arrived, or
+        where records were lost after the flush began: then a directory has another mtime until its
+        own order comes."""
         found = self.world.differences(name)
-        return [it for it in found if " has mtime " not in it] if "--job" in how else found
+        rescans = "--job" in how or "journal" in self.needs
+        return [it for it in found if " has mtime " not in it] if rescans else found
 
     def retry_failed(self):
         """As an operator would: else no flush would be reached any more."""

@@ -32,6 +32,7 @@ struct fs_node {
 	struct fs_node *parent; /* of a directory */
 	unsigned writers;       /* that have it open */
 	uint64_t by_name_ns;    /* when its attributes were last changed by name */
+	bool haunted;           /* a directory whose mtime a ghost has changed last */
 };
 
 struct fs_entry {

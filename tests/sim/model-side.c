@@ -51,6 +51,7 @@ static void set_attr(struct fs_node *node, const struct side_attr *attr, unsigne
 	}
 	if (what & SIDE_SET_MTIME) {
 		int64_t second = (int64_t)CLOCK_S;
+		node->haunted = false;
 		fs_set_mtime(node, remote ? attr->mtime_ns / second * second : attr->mtime_ns);
 		node->atime_s = attr->atime_s && complete ? attr->atime_s
 							  : (uint32_t)(clock_wall() / CLOCK_S);
@@ -119,10 +120,24 @@ static void request_free(struct request *it)
 	free(it);
 }
 
+/* A temporary name is removed late (docs/LIMITS.md): the directory keeps the mtime of that. */
+static void haunt(struct request *it)
+{
+	struct fs_node *directory;
+	if (it->verb == UNLINK && tree_is_our_name(buf_span(&it->a)) &&
+		fs_find(it->model->fs, path_parent(buf_span(&it->a)), it->model->remote,
+			&directory) == 0) {
+		directory->haunted = true;
+	}
+}
+
 static void as_ghost(void *arg)
 {
 	struct request *it = arg;
 	int r = carry_out(it, NULL);
+	if (r == 0) {
+		haunt(it);
+	}
 	trace("ghost %d '%s' '%s': %d", it->verb, it->a.data, it->b.len ? it->b.data : "", r);
 	sim.ghosts--;
 	request_free(it);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The real translation of records into changes, over the model of S.  Records are read some time
- * after they were written, when S is another one already.
+ * The real poster but for its process: translation, outbox and checkpoint, over the model of S, a
+ * journal and a state file in memory.  Records are read some time after they were written, when S
+ * is another one already; a poster that is killed leaves the journal and its state to the next.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,45 +11,200 @@
 #include "core/path.h"
 #include "flow/message.h"
 #include "flow/topology.h"
+#include "poster/checkpoint.h"
 #include "poster/intents.h"
+#include "poster/outbox.h"
 #include "poster/translate.h"
 #include "sim.h"
 
+#define GENERATION 7
+
+/* A record, in the order of their positions. */
 struct noted {
 	struct noted *next;
 	struct record record;
 	char *bytes;
-	uint32_t died; /* instead of a record */
 };
 
-static struct translate *translate;
-static struct intents *intents;
-static struct broker *client;
-static struct noted *first, **end = &first;
-static uint64_t position, unconfirmed;
-static bool flushing;
-static struct ident asked; /* which flush wants an answer; none: .number 0 */
+/* What a new poster finds. */
+static struct noted *first, **end = &first, *unread; /* from the released position on */
+static uint64_t released = 64, head = 64;
+static struct state file;
+static bool file_there;
+static uint32_t *graves; /* processes that have died */
+static size_t grave_count;
 
-static void on_confirmed(void *arg)
+struct dead {
+	struct dead *next;
+	uint32_t pid;
+	uint64_t head; /* of the journal at the death */
+};
+
+/* What dies with it. */
+static struct {
+	bool lives;
+	struct broker *client;
+	struct translate *translate;
+	struct intents *intents;
+	struct outbox *outbox;
+	struct checkpoint checkpoint;
+	struct dead *first_dead, **dead_end;
+	uint64_t cursor;
+	bool flushing;   /* what is open has still to be published */
+	uint64_t answer; /* the outbox's number then, + 1; 0: not yet */
+} now;
+
+static struct ident asked; /* which flush wants an answer; none: .number 0 */
+static bool flush_due;     /* one was asked for, and is not answered */
+
+/* ---- the journal and the state file, in memory --------------------------------------------- */
+
+void __wrap_journal_facts(const struct journal *journal, struct journal_facts *ret);
+uint64_t __wrap_journal_cursor(const struct journal *journal);
+void __wrap_journal_keep(
+	struct journal *journal, uint64_t position, const uint64_t values[JOURNAL_KEPT]);
+void __wrap_journal_release(struct journal *journal, uint64_t position);
+void __wrap_counts_at(const struct counts *counts, uint64_t position, uint64_t repeats,
+	uint64_t ret_values[JOURNAL_KEPT]);
+void __wrap_unseen_save(const struct unseen *unseen, struct buf *ret);
+int __wrap_state_load(const char *name, struct state *ret, struct why *why);
+int __wrap_state_save(const char *name, const struct state *state, struct why *why);
+
+void __wrap_journal_facts(const struct journal *journal, struct journal_facts *ret)
 {
-	unconfirmed--;
+	*ret = (struct journal_facts){.generation = GENERATION,
+		.size_bytes = UINT64_C(1) << 30,
+		.head = head,
+		.released = released};
+}
+
+uint64_t __wrap_journal_cursor(const struct journal *journal)
+{
+	return now.cursor;
+}
+
+void __wrap_journal_keep(
+	struct journal *journal, uint64_t position, const uint64_t values[JOURNAL_KEPT])
+{
+}
+
+void __wrap_journal_release(struct journal *journal, uint64_t position)
+{
+	released = position;
+	while (first && first->record.position < position) {
+		struct noted *it = first;
+		must(it != unread);
+		first = it->next;
+		end = first ? end : &first;
+		free(it->bytes);
+		free(it);
+	}
+}
+
+void __wrap_counts_at(const struct counts *counts, uint64_t position, uint64_t repeats,
+	uint64_t ret_values[JOURNAL_KEPT])
+{
+}
+
+void __wrap_unseen_save(const struct unseen *unseen, struct buf *ret)
+{
+}
+
+static void copy_state(struct state *to, const struct state *from)
+{
+	*to = *from;
+	to->intents = BUF_EMPTY;
+	buf_add(&to->intents, buf_span(&from->intents));
+	must(!to->intents.failed);
+}
+
+int __wrap_state_load(const char *name, struct state *ret, struct why *why)
+{
+	if (!file_there) {
+		return -ENOENT;
+	}
+	copy_state(ret, &file);
+	return 0;
+}
+
+int __wrap_state_save(const char *name, const struct state *state, struct why *why)
+{
+	state_finish(&file);
+	copy_state(&file, state);
+	file.saved_ns = clock_wall();
+	file_there = true;
+	return 0;
+}
+
+/* ---- the dead ------------------------------------------------------------------------------ */
+
+static void mourn(uint32_t pid)
+{
+	struct dead *dead = calloc(1, sizeof(*dead));
+	must(dead);
+	*dead = (struct dead){.pid = pid, .head = head};
+	*now.dead_end = dead;
+	now.dead_end = &dead->next;
+}
+
+static bool is_dead(uint32_t pid)
+{
+	for (size_t i = 0; i < grave_count; i++) {
+		if (graves[i] == pid) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint32_t take_dead(void)
+{
+	struct dead *dead = now.first_dead;
+	uint32_t pid = dead->pid;
+	now.first_dead = dead->next;
+	now.dead_end = now.first_dead ? now.dead_end : &now.first_dead;
+	free(dead);
+	return pid;
+}
+
+static void bury(void)
+{
+	while (now.first_dead && now.first_dead->head <= now.cursor) {
+		must(translate_died(now.translate, take_dead(), clock_now(), clock_wall()) == 0);
+	}
+}
+
+void poster_died(uint32_t pid)
+{
+	graves = realloc(graves, (grave_count + 1) * sizeof(*graves));
+	must(graves);
+	graves[grave_count++] = pid;
+	if (now.lives) {
+		mourn(pid);
+	}
+}
+
+/* ---- reading and telling ------------------------------------------------------------------- */
+
+static int publish(void *arg, const struct change *change, broker_confirmed_fn fn, void *fn_arg)
+{
+	return topology_publish_change(&sim.config, now.client, change, fn, fn_arg);
 }
 
 static int emit(void *arg, struct change *change)
 {
-	unconfirmed++;
-	int r = topology_publish_change(&sim.config, client, change, on_confirmed, NULL);
-	change_destroy(change);
-	return r;
+	return outbox_add(now.outbox, change);
 }
 
-static void take(struct noted *it)
+static void take(void)
 {
-	int r = it->died ? translate_died(translate, it->died, clock_now(), clock_wall())
-			 : translate_record(translate, &it->record, clock_now());
-	must(r == 0);
-	free(it->bytes);
-	free(it);
+	const struct record *record = &unread->record;
+	unread = unread->next;
+	now.cursor = record->end;
+	must(translate_record(now.translate, record, clock_now()) == 0);
+	if (record->kind == RECORD_OPEN && is_dead(record->pid)) {
+		mourn(record->pid); /* as who begins to watch it finds */
+	}
 }
 
 static void answer(void)
@@ -58,44 +214,103 @@ static void answer(void)
 		.host = SPAN("elsewhere"),
 		.pid = 1,
 		.flush = asked};
-	must(topology_publish_note(&sim.config, client, &note, NULL, NULL) == 0);
+	if (asked.number) {
+		must(topology_publish_note(&sim.config, now.client, &note, NULL, NULL) == 0);
+	}
 	asked.number = 0;
+	flush_due = false;
+}
+
+static void go_on_flushing(void)
+{
+	if (now.flushing && !unread) {
+		now.flushing = false;
+		must(translate_open_files(now.translate, clock_now(), clock_wall()) == 0);
+		must(translate_settle(now.translate, CLOCK_NEVER, clock_wall()) == 0);
+		now.answer = outbox_mark(now.outbox) + 1;
+	}
+	if (now.answer && outbox_done(now.outbox, now.answer - 1)) {
+		now.answer = 0;
+		answer();
+	}
 }
 
 static void read_on(void *arg)
 {
-	while (first) {
-		struct noted *it = first;
-		first = it->next;
-		end = first ? end : &first;
-		take(it);
-		if (once_in(20)) {
-			break;
+	if (now.client != arg) {
+		return; /* that one is dead */
+	}
+	bool read_out = false;
+	must(outbox_send(now.outbox) == 0);
+	for (bury(); !read_out; bury()) {
+		read_out = !unread || once_in(20);
+		if (!read_out) {
+			take();
 		}
 	}
-	must(translate_overdue(translate, clock_now(), clock_wall()) == 0);
-	must(translate_settle(translate, clock_now(), clock_wall()) == 0);
-	if (flushing && !first) {
-		flushing = false;
-		must(translate_open_files(translate, clock_now(), clock_wall()) == 0);
-		must(translate_settle(translate, CLOCK_NEVER, clock_wall()) == 0);
+	must(translate_overdue(now.translate, clock_now(), clock_wall()) == 0);
+	must(translate_settle(now.translate, clock_now(), clock_wall()) == 0);
+	go_on_flushing();
+	must(outbox_send(now.outbox) == 0);
+	must(checkpoint_step(&now.checkpoint, false, clock_now(), NULL) == 0);
+	sim_after(sim_latency() + 20 * CLOCK_MS, read_on, now.client);
+}
+
+/* ---- its life ------------------------------------------------------------------------------ */
+
+static void open_checkpoint(void)
+{
+	must(checkpoint_open(&now.checkpoint, NULL, now.intents, "state", NULL) == 0);
+	now.checkpoint.translate = now.translate;
+	now.checkpoint.outbox = now.outbox;
+}
+
+/* Those whom the state tells of may have died meanwhile. */
+static void look_for_dead(void)
+{
+	size_t cursor = 0;
+	for (uint32_t pid; (pid = intents_next_pid(now.intents, &cursor));) {
+		if (is_dead(pid)) {
+			mourn(pid);
+		}
 	}
-	if (asked.number && !flushing && !unconfirmed) {
-		answer();
-	}
-	sim_after(sim_latency() + 20 * CLOCK_MS, read_on, NULL);
 }
 
 void poster_start(void)
 {
+	now.lives = true;
+	now.dead_end = &now.first_dead;
+	now.cursor = released;
+	unread = first;
+	now.client = client_create();
+	now.intents = intents_create(sim.config.max_delay_ns);
+	must(now.intents && outbox_create(publish, NULL, &now.outbox) == 0);
+	open_checkpoint();
 	const struct translate_options options = {.config = &sim.config,
-		.intents = intents = intents_create(sim.config.max_delay_ns),
+		.intents = now.intents,
 		.host = "elsewhere",
-		.generation = 7,
+		.generation = GENERATION,
+		.blind_ns = now.checkpoint.exists ? clock_wall() : 0,
 		.emit = emit};
-	client = client_create();
-	must(intents && translate_create(&options, &translate) == 0);
-	read_on(NULL);
+	must(translate_create(&options, &now.translate) == 0);
+	now.checkpoint.translate = now.translate;
+	look_for_dead();
+	now.flushing = flush_due;
+	read_on(now.client);
+}
+
+void poster_kill(void)
+{
+	trace("the poster is killed");
+	client_kill(now.client);
+	while (now.first_dead) {
+		(void)take_dead();
+	}
+	checkpoint_close(&now.checkpoint);
+	outbox_destroy(now.outbox);
+	translate_destroy(now.translate);
+	intents_destroy(now.intents);
+	memset(&now, 0, sizeof(now));
 }
 
 static struct span keep(char **at, struct span bytes)
@@ -106,12 +321,6 @@ static struct span keep(char **at, struct span bytes)
 	struct span kept = span_of(*at, bytes.len);
 	*at += bytes.len;
 	return kept;
-}
-
-static void add(struct noted *it)
-{
-	*end = it;
-	end = &it->next;
 }
 
 void poster_append(const struct record *record)
@@ -125,28 +334,23 @@ void poster_append(const struct record *record)
 	it->record.path2 = keep(&at, record->path2);
 	it->record.program = SPAN("sim");
 	it->record.time_ns = clock_wall();
-	it->record.position = position += 64;
-	it->record.end = position + 64;
-	add(it);
-}
-
-void poster_died(uint32_t pid)
-{
-	struct noted *it = calloc(1, sizeof(*it));
-	must(it);
-	it->died = pid;
-	add(it);
+	it->record.position = head;
+	it->record.end = head += 64;
+	*end = it;
+	end = &it->next;
+	unread = unread ? unread : it;
 }
 
 void poster_flush(struct ident flush)
 {
 	asked = flush;
-	flushing = true;
+	flush_due = now.flushing = true;
 }
 
 bool poster_idle(void)
 {
-	return !first && !unconfirmed && !flushing && !asked.number;
+	return now.lives && !unread && !now.first_dead && !flush_due &&
+	       outbox_counts(now.outbox).waiting == 0;
 }
 
 /* ---- poster/names.h over the model --------------------------------------------------------- */

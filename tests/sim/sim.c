@@ -28,6 +28,11 @@ static void winnow_again(void *arg)
 	winnow_start((unsigned)(uintptr_t)arg);
 }
 
+static void poster_again(void *arg)
+{
+	poster_start();
+}
+
 static void copier_again(void *arg)
 {
 	copier_start((unsigned)(uintptr_t)arg);
@@ -35,7 +40,16 @@ static void copier_again(void *arg)
 
 /* Nobody is down for longer than this, so a victim is up again when its turn comes. */
 #define DOWN_NS (3 * CLOCK_S)
-static uint64_t winnow_up_ns[SIM_SHARDS_MAX], copier_up_ns[SIM_COPIERS_MAX];
+static uint64_t winnow_up_ns[SIM_SHARDS_MAX], copier_up_ns[SIM_COPIERS_MAX], poster_up_ns;
+
+static void kill_poster(void)
+{
+	if (poster_up_ns <= clock_now()) {
+		poster_up_ns = clock_now() + DOWN_NS + CLOCK_S;
+		poster_kill();
+		sim_after(dice(DOWN_NS), poster_again, NULL);
+	}
+}
 
 static void kill_winnow(void)
 {
@@ -62,9 +76,12 @@ static void on_fault(void *arg)
 	if (sim.quiet) {
 		return;
 	}
-	switch (dice(5)) {
+	switch (dice(6)) {
 	case 0:
 		kill_winnow();
+		break;
+	case 5:
+		kill_poster();
 		break;
 	case 1:
 	case 2:

@@ -64,6 +64,7 @@ void writers_start(void);
 
 /* poster.c */
 void poster_start(void);
+void poster_kill(void);
 void poster_append(const struct record *record); /* copies */
 void poster_died(uint32_t pid);
 /* All that is open, all that is missing; then the flush is answered, where it has a number. */

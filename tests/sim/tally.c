@@ -18,6 +18,7 @@
 #define BATCH_NS (100 * CLOCK_MS)
 #define LOOK_NS  (200 * CLOCK_MS)
 #define QUIET_NS (60 * CLOCK_S)
+#define AGAIN_NS (5 * CLOCK_S)
 
 struct heard {
 	struct heard *next;
@@ -30,6 +31,7 @@ static struct broker *asker;
 static bool due;
 static uint64_t heard_ns;
 static struct ident flush; /* that is under way; none: .number 0 */
+static uint64_t told_ns;   /* when it was told last */
 static uint64_t flushes;
 
 /* ---- what comes in ------------------------------------------------------------------------- */
@@ -172,6 +174,22 @@ static void remind_if_quiet(void)
 	}
 }
 
+static void tell(const struct note *note)
+{
+	must(topology_publish_note(&sim.config, asker, note, NULL, NULL) == 0);
+}
+
+static void tell_flush(void)
+{
+	struct note note = {.kind = NOTE_FLUSH,
+		.host = SPAN("elsewhere"),
+		.reply = SPAN("asker"),
+		.flush = flush};
+	told_ns = clock_now();
+	tell(&note);
+	poster_flush(flush);
+}
+
 static void on_look(void *arg)
 {
 	struct note note;
@@ -181,6 +199,9 @@ static void on_look(void *arg)
 		note_finish(&note);
 	}
 	if (!reached) {
+		if (clock_now() >= told_ns + AGAIN_NS) {
+			tell_flush(); /* a poster may have died before its answer was out */
+		}
 		remind_if_quiet();
 		sim_after(LOOK_NS, on_look, NULL);
 		return;
@@ -200,19 +221,12 @@ static void on_look(void *arg)
 	sim_after(dice(20 * CLOCK_S), on_flush_due, NULL);
 }
 
-static void tell(const struct note *note)
-{
-	must(topology_publish_note(&sim.config, asker, note, NULL, NULL) == 0);
-}
-
 /* Everything that was done by now has been noted. */
 static void on_still(void *arg)
 {
-	struct note note = {.kind = NOTE_FLUSH, .host = SPAN("elsewhere"), .reply = SPAN("asker")};
 	trace("a flush");
-	note.flush = flush = (struct ident){99, ++flushes};
-	tell(&note);
-	poster_flush(flush);
+	flush = (struct ident){99, ++flushes};
+	tell_flush();
 	sim_after(LOOK_NS, on_look, NULL);
 }
 
