@@ -155,3 +155,12 @@ int holders_each(holders_fn fn, void *arg)
 	closedir(proc);
 	return r;
 }
+
+int holders_of(uint32_t pid, holders_fn fn, void *arg)
+{
+	struct look look = {.fn = fn, .arg = arg};
+	char name[16];
+	CLEANUP(fd_close) int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	(void)snprintf(name, sizeof(name), "%" PRIu32, pid);
+	return proc < 0 ? 0 : look_at_process(&look, proc, name);
+}

@@ -24,6 +24,7 @@
 #include "core/clock.h"
 #include "core/journal.h"
 #include "core/log.h"
+#include "core/pid.h"
 #include "flow/place.h"
 #include "flow/topology.h"
 #include "poster/barrier.h"
@@ -142,17 +143,36 @@ static uint32_t take_dead(struct post *post)
 	return dead->pid;
 }
 
+/* What is open for writing below a tree, though no record may have told. */
+static int adopt(void *arg, const struct record *record)
+{
+	struct post *post = arg;
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	int r = names_find(post->names, SPAN_NONE, record->path, false, record->pid, &name);
+	if (r < 0 || !names_tree(post->names, buf_span(&name))) {
+		return r == -ENOMEM ? r : 0;
+	}
+	r = translate_record(post->translate, record, clock_now());
+	return r < 0 ? r : watch_add(post->watch, record->pid, record->time_ns);
+}
+
+/* It seemed to be dead, as a clock was set; what it has open it has still to close. */
+static int take_back(struct post *post, uint32_t pid)
+{
+	return pid_is_gone(pid) ? 0 : holders_of(pid, adopt, post);
+}
+
 /* Those who said their last before the cursor. */
 static int bury(struct post *post)
 {
 	uint64_t cursor = journal_cursor(post->journal);
-	while (post->first_dead && post->first_dead->head <= cursor) {
-		int r = translate_died(post->translate, take_dead(post), clock_now(), clock_wall());
-		if (r < 0) {
-			return r;
-		}
+	int r = 0;
+	while (r == 0 && post->first_dead && post->first_dead->head <= cursor) {
+		uint32_t pid = take_dead(post);
+		r = translate_died(post->translate, pid, clock_now(), clock_wall());
+		r = r < 0 ? r : take_back(post, pid);
 	}
-	return 0;
+	return r;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -183,19 +203,6 @@ static int take_record(struct post *post, const struct record *record)
 		r = watch_add(post->watch, record->pid, record->time_ns);
 	}
 	return r;
-}
-
-/* What is open for writing below a tree, though no record may have told. */
-static int adopt(void *arg, const struct record *record)
-{
-	struct post *post = arg;
-	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
-	int r = names_find(post->names, SPAN_NONE, record->path, false, record->pid, &name);
-	if (r < 0 || !names_tree(post->names, buf_span(&name))) {
-		return r == -ENOMEM ? r : 0;
-	}
-	r = translate_record(post->translate, record, clock_now());
-	return r < 0 ? r : watch_add(post->watch, record->pid, record->time_ns);
 }
 
 /* The rescan is for what was written so far, this for what will be. */

@@ -163,7 +163,7 @@ static unsigned append_many(const char *test, unsigned count)
 	return full;
 }
 
-static void append_open(const char *path, pid_t pid)
+static void append_open_at(const char *path, pid_t pid, int fd, uint64_t time_ns)
 {
 	struct journal_writer writer;
 	struct stat st;
@@ -171,11 +171,32 @@ static void append_open(const char *path, pid_t pid)
 	struct record record = {.kind = RECORD_OPEN,
 		.flags = RECORD_CREATED | RECORD_HAS_INODE,
 		.pid = (uint32_t)pid,
-		.fd = 3,
-		.time_ns = clock_wall(),
+		.fd = fd,
+		.time_ns = time_ns,
 		.dev = st.st_dev,
 		.ino = st.st_ino,
 		.path = span_str(path)};
+	attach(&writer);
+	assert_int_equal(journal_append(&writer, &record), 0);
+}
+
+static void append_open(const char *path, pid_t pid)
+{
+	append_open_at(path, pid, 3, clock_wall());
+}
+
+static void append_close(const char *path, pid_t pid, int fd)
+{
+	struct journal_writer writer;
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	struct record record = {.kind = RECORD_CLOSE,
+		.flags = RECORD_DIRTY | RECORD_HAS_INODE,
+		.pid = (uint32_t)pid,
+		.fd = fd,
+		.time_ns = clock_wall(),
+		.dev = st.st_dev,
+		.ino = st.st_ino};
 	attach(&writer);
 	assert_int_equal(journal_append(&writer, &record), 0);
 }
@@ -454,6 +475,32 @@ static void a_killed_job_is_noticed(void **state)
 	assert_int_equal(end_poster(poster, SIGTERM), 0);
 }
 
+/* It began after it opened the file, says the clock: then another process has its number.  It has
+ * not, and the end of its writing is told. */
+static void a_clock_that_was_set_forward_ends_nobody(void **state)
+{
+	struct witness w;
+	char path[128];
+	(void)state;
+	make_journal(1 << 20);
+	make_file(path, sizeof(path), "young");
+	int fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	pid_t job = start_sleeper();
+	close(fd);
+	witness_open(&w);
+	pid_t poster = start_poster();
+	append_open_at(path, job, fd, clock_wall() - 3600 * CLOCK_S);
+	WAIT_UNTIL(&w, has_path(&w, path));
+	WAIT_UNTIL(&w, all_released());
+	w.changes = 0;
+	append_close(path, job, fd);
+	WAIT_UNTIL(&w, w.changes > 0);
+	end_poster(job, SIGKILL);
+	witness_close(&w);
+	assert_int_equal(end_poster(poster, SIGTERM), 0);
+}
+
 /* Told as open and once more as left behind, the second would come behind the marker. */
 static void who_died_before_a_flush_is_told_of_once(void **state)
 {
@@ -651,6 +698,7 @@ int main(void)
 		cmocka_unit_test(only_one_serves_a_journal),
 		cmocka_unit_test(a_flush_is_answered_behind_everything),
 		cmocka_unit_test(a_killed_job_is_noticed),
+		cmocka_unit_test(a_clock_that_was_set_forward_ends_nobody),
 		cmocka_unit_test(who_died_before_a_flush_is_told_of_once),
 		cmocka_unit_test(open_files_outlive_the_poster),
 		cmocka_unit_test(an_overflow_becomes_a_rescan),
