@@ -6,6 +6,13 @@
 #include "core/journal-ring.h"
 #include "core/why.h"
 
+/* A draft that was handed out. */
+struct handed {
+	uint64_t after;   /* 1 + the cursor then; 0: none was */
+	uint64_t time_ns; /* of the draft */
+	bool dead;        /* its owner was gone, else only another one by the clock */
+};
+
 struct journal {
 	struct journal_ring *ring;
 	uint64_t map_bytes;
@@ -15,8 +22,8 @@ struct journal {
 	int dir, lock;
 	int file; /* the ring's, kept open for a lock on it: see start_reading() */
 	bool peeking;
-	uint64_t *handed; /* for each draft: 1 + the cursor when it was handed out, or 0 */
-	char *copy;       /* peeking: the record last handed out */
+	struct handed *handed; /* for each draft */
+	char *copy;            /* peeking: the record last handed out */
 	struct {
 		uint64_t position;
 		uint32_t pid;

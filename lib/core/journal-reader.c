@@ -129,38 +129,45 @@ static bool decode(const struct ring_record *it, uint64_t bytes, struct record *
 /* ---- the dead's drafts ------------------------------------------------------------------- */
 
 /* Its pid may be another's by now; one that is armed says since when its owner has lived. */
-static bool owner_has_gone(const struct journal_draft *draft, uint64_t owner)
+static bool is_of_another(const struct journal_draft *draft, uint64_t owner)
 {
-	uint32_t pid = (uint32_t)(owner >> 2);
-	return pid_is_gone(pid) ||
-	       ((owner & 3) == DRAFT_ARMED && pid_started_ns(pid) > draft->time_ns + SLACK_NS);
+	return (owner & 3) == DRAFT_ARMED &&
+	       pid_started_ns((uint32_t)(owner >> 2)) > draft->time_ns + SLACK_NS;
+}
+
+/* Where the clock was set, who seemed to be another one may die with it after all. */
+static bool was_handed(const struct handed *handed, const struct journal_draft *draft, bool dead)
+{
+	return handed->after && handed->time_ns == draft->time_ns && (handed->dead || !dead);
 }
 
 /*
- * Whether its owner has died with it; then nobody else changes it any more.  The owner may have let
- * go of it before it died, and another may have taken it since; so it is asked for again.
+ * Hands out a draft that a dead process left armed, once.  Nobody else changes it any more.  The
+ * owner may have let go of it before it died, and another may have taken it since; so it is asked
+ * for again.
  */
-static bool is_left(struct journal_draft *draft, uint64_t owner)
-{
-	return owner != DRAFT_FREE && owner_has_gone(draft, owner) && LOAD(draft->owner) == owner;
-}
-
-/* Hands out a draft that a dead process left armed, once. */
 static bool next_left_draft(struct journal *journal, struct record *ret)
 {
 	for (uint64_t i = 0; i < journal->drafts && !journal->peeking; i++) {
 		struct journal_draft *draft = ring_draft(journal->ring, i);
-		uint64_t owner = journal->handed[i] ? DRAFT_FREE : LOAD(draft->owner);
-		if (!is_left(draft, owner)) {
+		uint64_t owner = LOAD(draft->owner);
+		if (owner == DRAFT_FREE || was_handed(&journal->handed[i], draft, true)) {
+			continue;
+		}
+		bool dead = pid_is_gone((uint32_t)(owner >> 2));
+		if (!(dead || is_of_another(draft, owner)) || LOAD(draft->owner) != owner ||
+			was_handed(&journal->handed[i], draft, dead)) {
 			continue;
 		}
 		*ret = (struct record){.pid = (uint32_t)(owner >> 2), .fd = -1};
 		if ((owner & 3) != DRAFT_ARMED || journal_draft_read(draft, ret) < 0 ||
 			ret->kind == RECORD_NONE || ret->kind >= RECORD_KIND_COUNT) {
-			STORE(draft->owner, DRAFT_FREE);
+			if (dead) {
+				STORE(draft->owner, DRAFT_FREE);
+			}
 			continue;
 		}
-		journal->handed[i] = journal->cursor + 1;
+		journal->handed[i] = (struct handed){journal->cursor + 1, draft->time_ns, dead};
 		ret->position = ret->end = journal->cursor;
 		return true;
 	}
@@ -169,13 +176,14 @@ static bool next_left_draft(struct journal *journal, struct record *ret)
 
 /*
  * Only those that were handed out before something that lies before position: a release at the
- * very position may not know of them yet.
+ * very position may not know of them yet.  What may have a living owner is the owner's to free.
  */
 static void free_handed_drafts(struct journal *journal, uint64_t position)
 {
 	for (uint64_t i = 0; i < journal->drafts; i++) {
-		if (journal->handed[i] && journal->handed[i] <= position) {
-			journal->handed[i] = 0;
+		struct handed *handed = &journal->handed[i];
+		if (handed->after && handed->dead && handed->after <= position) {
+			handed->after = 0;
 			STORE(ring_draft(journal->ring, i)->owner, DRAFT_FREE);
 		}
 	}

@@ -70,7 +70,7 @@ static struct world {
 	bool called, drafted; /* the announced call took effect; the draft was read */
 	uint64_t position;    /* noted before it is released */
 	struct journal journals[2];
-	uint64_t handed[2];
+	struct handed handed[2];
 } world;
 
 /* ---- what the journal asks of the system ------------------------------------------------- */

@@ -452,6 +452,39 @@ static void a_draft_of_a_pid_used_again_is_a_record(void **state)
 	journal_destroy(journal);
 }
 
+/* So the clock says, which was set forward; it lives, does what it has announced, and is killed. */
+static void a_draft_of_who_seemed_another_is_one_more_record_when_he_dies(void **state)
+{
+	struct journal *journal = create();
+	struct journal_writer writer;
+	struct record got, put = sample("later");
+	(void)state;
+	pid_t pid = fork();
+	if (pid == 0) {
+		leave_draft(clock_wall() - 365 * 86400 * CLOCK_S);
+		for (;;) {
+			pause();
+		}
+	}
+	attach(&writer);
+	while (journal_next(journal, &got, &why) == JOURNAL_EMPTY) {
+		usleep(1000);
+	}
+	assert_int_equal(got.pid, pid);
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+	assert_int_equal(journal_append(&writer, &put), 0);
+	assert_int_equal(journal_next(journal, &got, &why), 0);
+	journal_release(journal, got.end);
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(journal_next(journal, &got, &why), 0);
+	assert_int_equal(got.pid, pid);
+	assert_int_equal(got.kind, RECORD_UNLINK);
+	assert_int_equal(journal_next(journal, &got, &why), JOURNAL_EMPTY);
+	journal_destroy(journal);
+}
+
 static void drafts_run_out(void **state)
 {
 	struct journal *journal = create();
@@ -879,6 +912,7 @@ int main(void)
 		CASE(a_pid_used_again_is_dead),
 		CASE(drafts_of_the_dead_are_records),
 		CASE(a_draft_of_a_pid_used_again_is_a_record),
+		CASE(a_draft_of_who_seemed_another_is_one_more_record_when_he_dies),
 		CASE(drafts_run_out),
 		CASE(one_reader_only),
 		CASE(a_writer_makes_the_first_ring),
