@@ -133,6 +133,17 @@ def test_leader_of_the_queues(scene, load):
     assert scene.cluster.leader(f"q_{scene.world.mirror}_changes00") != node
 
 
+def test_leader_that_is_cut_off(scene, load):
+    """It neither answers nor hangs up, and comes back when the others have gone on without it."""
+    node = scene.cluster.leader(f"q_{scene.world.mirror}_changes00")
+    scene.cluster.hang(node)
+    try:
+        scene.goes_on(200)
+    finally:
+        scene.cluster.go_on(node)
+    scene.goes_on()
+
+
 def test_active_winnow(scene, load):
     name, pid = scene.winnow(0)
     kill(pid)

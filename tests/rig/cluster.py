@@ -5,6 +5,7 @@ import random
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -110,6 +111,13 @@ class Cluster:
         self._nodes[node].kill()
         self._nodes[node].wait()
         self._nodes[node] = None
+
+    def hang(self, node):
+        """It answers nobody any more, and its connections stay: as where the network is cut."""
+        self._nodes[node].send_signal(signal.SIGSTOP)
+
+    def go_on(self, node):
+        self._nodes[node].send_signal(signal.SIGCONT)
 
     def leader(self, queue):
         """Number of the node that leads this quorum queue."""
