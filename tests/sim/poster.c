@@ -258,13 +258,6 @@ static void read_on(void *arg)
 
 /* ---- its life ------------------------------------------------------------------------------ */
 
-static void open_checkpoint(void)
-{
-	must(checkpoint_open(&now.checkpoint, NULL, now.intents, "state", NULL) == 0);
-	now.checkpoint.translate = now.translate;
-	now.checkpoint.outbox = now.outbox;
-}
-
 /* Those whom the state tells of may have died meanwhile. */
 static void look_for_dead(void)
 {
@@ -285,7 +278,7 @@ void poster_start(void)
 	now.client = client_create();
 	now.intents = intents_create(sim.config.max_delay_ns);
 	must(now.intents && outbox_create(publish, NULL, &now.outbox) == 0);
-	open_checkpoint();
+	must(checkpoint_open(&now.checkpoint, NULL, now.intents, "state", NULL) == 0);
 	const struct translate_options options = {.config = &sim.config,
 		.intents = now.intents,
 		.host = "elsewhere",
@@ -294,6 +287,7 @@ void poster_start(void)
 		.emit = emit};
 	must(translate_create(&options, &now.translate) == 0);
 	now.checkpoint.translate = now.translate;
+	now.checkpoint.outbox = now.outbox;
 	look_for_dead();
 	now.flushing = flush_due;
 	read_on(now.client);

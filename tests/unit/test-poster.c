@@ -163,21 +163,27 @@ static unsigned append_many(const char *test, unsigned count)
 	return full;
 }
 
-static void append_open_at(const char *path, pid_t pid, int fd, uint64_t time_ns)
+/* With the inode that path has now. */
+static void append_of(const char *path, struct record record)
 {
 	struct journal_writer writer;
 	struct stat st;
 	assert_int_equal(stat(path, &st), 0);
-	struct record record = {.kind = RECORD_OPEN,
-		.flags = RECORD_CREATED | RECORD_HAS_INODE,
-		.pid = (uint32_t)pid,
-		.fd = fd,
-		.time_ns = time_ns,
-		.dev = st.st_dev,
-		.ino = st.st_ino,
-		.path = span_str(path)};
+	record.flags |= RECORD_HAS_INODE;
+	record.dev = st.st_dev;
+	record.ino = st.st_ino;
 	attach(&writer);
 	assert_int_equal(journal_append(&writer, &record), 0);
+}
+
+static void append_open_at(const char *path, pid_t pid, int fd, uint64_t time_ns)
+{
+	append_of(path, (struct record){.kind = RECORD_OPEN,
+				.flags = RECORD_CREATED,
+				.pid = (uint32_t)pid,
+				.fd = fd,
+				.time_ns = time_ns,
+				.path = span_str(path)});
 }
 
 static void append_open(const char *path, pid_t pid)
@@ -187,18 +193,11 @@ static void append_open(const char *path, pid_t pid)
 
 static void append_close(const char *path, pid_t pid, int fd)
 {
-	struct journal_writer writer;
-	struct stat st;
-	assert_int_equal(stat(path, &st), 0);
-	struct record record = {.kind = RECORD_CLOSE,
-		.flags = RECORD_DIRTY | RECORD_HAS_INODE,
-		.pid = (uint32_t)pid,
-		.fd = fd,
-		.time_ns = clock_wall(),
-		.dev = st.st_dev,
-		.ino = st.st_ino};
-	attach(&writer);
-	assert_int_equal(journal_append(&writer, &record), 0);
+	append_of(path, (struct record){.kind = RECORD_CLOSE,
+				.flags = RECORD_DIRTY,
+				.pid = (uint32_t)pid,
+				.fd = fd,
+				.time_ns = clock_wall()});
 }
 
 static void make_file(char *ret, size_t size, const char *name)
