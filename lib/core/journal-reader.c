@@ -142,21 +142,29 @@ static bool was_handed(const struct handed *handed, const struct journal_draft *
 }
 
 /*
- * Hands out a draft that a dead process left armed, once.  Nobody else changes it any more.  The
- * owner may have let go of it before it died, and another may have taken it since; so it is asked
- * for again.
+ * Whether its owner has died with it, or seems to have, and it was not handed out for that;
+ * *ret_dead: died, so that nobody else changes it any more.  The owner may have let go of it before
+ * it died, and another may have taken it since; so it is asked for again.
  */
+static bool is_left(
+	struct journal_draft *draft, uint64_t owner, const struct handed *handed, bool *ret_dead)
+{
+	if (owner == DRAFT_FREE || was_handed(handed, draft, true)) {
+		return false;
+	}
+	*ret_dead = pid_is_gone((uint32_t)(owner >> 2));
+	return (*ret_dead || is_of_another(draft, owner)) && LOAD(draft->owner) == owner &&
+	       !was_handed(handed, draft, *ret_dead);
+}
+
+/* Hands out a draft that a dead process left armed, once. */
 static bool next_left_draft(struct journal *journal, struct record *ret)
 {
 	for (uint64_t i = 0; i < journal->drafts && !journal->peeking; i++) {
 		struct journal_draft *draft = ring_draft(journal->ring, i);
 		uint64_t owner = LOAD(draft->owner);
-		if (owner == DRAFT_FREE || was_handed(&journal->handed[i], draft, true)) {
-			continue;
-		}
-		bool dead = pid_is_gone((uint32_t)(owner >> 2));
-		if (!(dead || is_of_another(draft, owner)) || LOAD(draft->owner) != owner ||
-			was_handed(&journal->handed[i], draft, dead)) {
+		bool dead = false;
+		if (!is_left(draft, owner, &journal->handed[i], &dead)) {
 			continue;
 		}
 		*ret = (struct record){.pid = (uint32_t)(owner >> 2), .fd = -1};
