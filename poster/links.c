@@ -21,6 +21,7 @@
 struct link {
 	uint64_t hash, used; /* when, counted in uses */
 	struct buf name, text;
+	bool to_file;
 };
 
 struct links {
@@ -63,16 +64,22 @@ static struct link *find(struct links *links, struct span name)
 	return NULL;
 }
 
+/* A job makes thousands that lead to files; by way of those to directories much more is named. */
+static bool matters_less(const struct link *a, const struct link *b)
+{
+	return a->to_file != b->to_file ? a->to_file : a->used < b->used;
+}
+
 static struct link *room_for_one(struct links *links)
 {
 	if (links->count < LINKS_KNOWN) {
 		return &links->known[links->count++];
 	}
-	struct link *oldest = &links->known[0];
+	struct link *least = &links->known[0];
 	for (size_t i = 1; i < links->count; i++) {
-		oldest = links->known[i].used < oldest->used ? &links->known[i] : oldest;
+		least = matters_less(&links->known[i], least) ? &links->known[i] : least;
 	}
-	return oldest;
+	return least;
 }
 
 static void drop(struct links *links, struct link *link)
@@ -103,19 +110,30 @@ static int rename_one(struct links *links, struct link *link, struct span name)
 	return r;
 }
 
-int links_made(struct links *links, struct span name, struct span text)
+int links_made(struct links *links, struct span name, struct span text, bool to_file)
 {
 	struct link *link = find(links, name);
 	if (!link) {
 		link = room_for_one(links);
 		link->used = ++links->uses;
 	}
+	link->to_file = to_file;
 	int r = set(&link->text, text);
 	if (r < 0) {
 		drop(links, link);
 		return r;
 	}
 	return rename_one(links, link, name);
+}
+
+int links_text(struct links *links, struct span name, struct buf *ret)
+{
+	const struct link *link = find(links, name);
+	if (!link) {
+		return names_readlink(name, ret);
+	}
+	buf_add(ret, buf_span(&link->text));
+	return ret->failed ? -ENOMEM : 0;
 }
 
 void links_gone(struct links *links, struct span name)
@@ -306,7 +324,8 @@ int links_learn(struct links *links, const struct names *names, struct span dir,
 		if (S_ISLNK(st.st_mode)) {
 			r = is_older(&st, time_ns) ? names_readlink(way_behind(&way), &text)
 						   : -EINVAL;
-			return r < 0 ? 0 : links_made(links, way_behind(&way), buf_span(&text));
+			return r < 0 ? 0
+				     : links_made(links, way_behind(&way), buf_span(&text), last);
 		}
 	}
 	return r == -ENOMEM ? r : 0;

@@ -9,10 +9,12 @@
  * true when the record was made.
  *
  * Names are those of names_find().  Bounded: beyond LINKS_KNOWN the one that was used least lately
- * is forgotten, and the kernel's word of today counts for it.
+ * is forgotten, those that lead to files before all others, and the kernel's word of today counts
+ * for it.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/buf.h"
@@ -28,8 +30,10 @@ struct links;
 struct links *links_create(void); /* NULL: out of memory */
 void links_destroy(struct links *links);
 
-/* name is a symlink with this text now.  Returns 0 or -ENOMEM. */
-int links_made(struct links *links, struct span name, struct span text);
+/* name is a symlink with this text now.  to_file: not to a directory.  Returns 0 or -ENOMEM. */
+int links_made(struct links *links, struct span name, struct span text, bool to_file);
+/* Appends the text of a symlink, as it is remembered, else as it is.  Returns 0 or -errno. */
+int links_text(struct links *links, struct span name, struct buf *ret);
 /* What had this name is gone, or something else has it; and all below. */
 void links_gone(struct links *links, struct span name);
 /* The same after links_gone(to): what was at from and below is at to.  Returns 0 or -ENOMEM. */

@@ -325,20 +325,14 @@ static int take_made(struct translate *t, const struct record *record)
 	return r < 0 ? r : tell_change(t, &cause, ROLE_MAIN, op, 0, buf_span(&name), NO_PAIR);
 }
 
-/* Only one that may lead to a directory can be on anybody's way. */
-static int remember_link(struct translate *t, const struct record *record, struct span name)
+/* What has this name is a symlink with this text from now on. */
+static int remember_link(struct translate *t, struct span name, struct span text)
 {
 	CLEANUP(buf_finish) struct buf to = BUF_EMPTY;
 	struct stat st;
-	links_gone(t->links, name);
-	if (record_is_draft(record)) {
-		return 0; /* perhaps it was never made */
-	}
-	int r = names_find(t->options.names, path_parent(name), record->path2, true, 0, &to);
-	if (r == 0 && names_stat(buf_span(&to), &st) == 0 && !S_ISDIR(st.st_mode)) {
-		return 0;
-	}
-	return r == -ENOMEM ? r : links_made(t->links, name, record->path2);
+	int r = names_find(t->options.names, path_parent(name), text, true, 0, &to);
+	bool to_file = r == 0 && names_stat(buf_span(&to), &st) == 0 && !S_ISDIR(st.st_mode);
+	return r == -ENOMEM ? r : links_made(t->links, name, text, to_file);
 }
 
 static int take_symlink(struct translate *t, const struct record *record)
@@ -353,7 +347,10 @@ static int take_symlink(struct translate *t, const struct record *record)
 		t->counts.outside++;
 		return 0;
 	}
-	r = remember_link(t, record, buf_span(&name));
+	links_gone(t->links, buf_span(&name));
+	if (!record_is_draft(record)) { /* else it was perhaps never made */
+		r = remember_link(t, buf_span(&name), record->path2);
+	}
 	if (r < 0) {
 		return r;
 	}
@@ -407,6 +404,18 @@ static int name_nameless(struct translate *t, const struct cause *cause, struct 
 	return 0;
 }
 
+/* A second name of a symlink leads where the first one does. */
+static int remember_second_link(struct translate *t, struct span from, struct span to)
+{
+	CLEANUP(buf_finish) struct buf text = BUF_EMPTY;
+	int r = names_readlink(to, &text);
+	if (r == -EINVAL) {
+		return 0; /* it is there, and none */
+	}
+	r = r == 0 ? 0 : links_text(t->links, from, &text);
+	return r == 0 ? remember_link(t, to, buf_span(&text)) : r == -ENOMEM ? r : 0;
+}
+
 static int take_link(struct translate *t, const struct record *record)
 {
 	CLEANUP(buf_finish) struct buf from = BUF_EMPTY;
@@ -417,9 +426,9 @@ static int take_link(struct translate *t, const struct record *record)
 	if (r < 0) {
 		return unnamed(t, r);
 	}
-	if (record->path.len && name_of(t, record, false, &from) == 0 &&
-		names_tree(t->options.names, buf_span(&from)) ==
-			names_tree(t->options.names, buf_span(&to))) {
+	bool named = record->path.len && name_of(t, record, false, &from) == 0;
+	if (named && names_tree(t->options.names, buf_span(&from)) ==
+			     names_tree(t->options.names, buf_span(&to))) {
 		pair = (struct change_pair){buf_span(&from), buf_span(&to), true};
 	}
 	/* what the target has by the old name may still be another file, of this one's size and
@@ -427,6 +436,9 @@ static int take_link(struct translate *t, const struct record *record)
 	bool force = pair.from.len && recent_moved(t->recent, pair.from, record->time_ns);
 	r = name_nameless(t, &cause, buf_span(&to));
 	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
+	if (r == 0 && named && !record_is_draft(record)) {
+		r = remember_second_link(t, buf_span(&from), buf_span(&to));
+	}
 	return r < 0 ? r
 		     : tell_change(t, &cause, ROLE_MAIN, CHANGE_LINK, force ? CHANGE_FORCE : 0,
 			       buf_span(&to), pair);

@@ -428,6 +428,71 @@ static void a_symlink_that_was_used(void **state)
 	assert_told(w, "mkdir  tree/r2/f\n");
 }
 
+/* As for a directory: the file written by way of it is the one that it led to then. */
+static void a_symlink_to_a_file_that_was_turned(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/r1"), 0755) | mkdir(at(w, "tree/r2"), 0755), 0);
+	put(w, "tree/r1/log");
+	put(w, "tree/r2/log");
+	assert_int_equal(symlink("r1/log", at(w, "tree/log")), 0);
+	name_call(w, RECORD_SYMLINK, at(w, "tree/log"), "r1/log");
+	assert_int_equal(unlink(at(w, "tree/log")), 0);
+	assert_int_equal(symlink("r2/log", at(w, "tree/log")), 0);
+	buf_clear(&w->told);
+	file_call(w, RECORD_OPEN, 0, 3, at(w, "tree/log"), at(w, "tree/r1/log"));
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/r1/log"));
+	assert_told(w, "write F tree/r1/log\n");
+}
+
+/* Written by way of it, and it is gone again when that is read. */
+static void a_second_name_of_a_symlink(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755), 0);
+	put(w, "tree/d/f");
+	put(w, "tree/f");
+	assert_int_equal(symlink("f", at(w, "tree/l")), 0);
+	name_call(w, RECORD_LINK, at(w, "tree/l"), at(w, "tree/d/l"));
+	file_call(w, RECORD_OPEN, 0, 3, at(w, "tree/d/l"), at(w, "tree/d/f"));
+	file_call(w, RECORD_CLOSE, RECORD_DIRTY, 3, "", at(w, "tree/d/f"));
+	name_call(w, RECORD_UNLINK, at(w, "tree/d/l"), "");
+	assert_told(w, "link  tree/d/l (tree/l > tree/d/l)\nwrite F tree/d/f\nremove  tree/d/l\n");
+	/* the first one is gone, too, and is remembered */
+	name_call(w, RECORD_SYMLINK, at(w, "tree/m"), "f");
+	name_call(w, RECORD_LINK, at(w, "tree/m"), at(w, "tree/d/m"));
+	buf_clear(&w->told);
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/d/m"), "");
+	assert_told(w, "look DX tree/d/m\nwrite F tree/d/f\n");
+	/* of what is no symlink nothing is remembered */
+	assert_int_equal(link(at(w, "tree/f"), at(w, "tree/d/g")), 0);
+	name_call(w, RECORD_LINK, at(w, "tree/m"), at(w, "tree/d/g"));
+	buf_clear(&w->told);
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/d/g"), "");
+	assert_told(w, "write F tree/d/g and 1\n");
+}
+
+/* A job that makes links to thousands of files, or by way of them, drives none out that leads on.
+ */
+static void symlinks_to_many_files(void **state)
+{
+	struct world *w = *state;
+	char path[600];
+	assert_int_equal(mkdir(at(w, "tree/r1"), 0755), 0);
+	put(w, "tree/f");
+	name_call(w, RECORD_SYMLINK, at(w, "tree/current"), "r1");
+	for (unsigned i = 0; i < 600; i++) {
+		(void)snprintf(path, sizeof(path), "%s/l%u", w->tree, i);
+		name_call(w, RECORD_SYMLINK, path, "f");
+	}
+	buf_clear(&w->told);
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/d"), "");
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/l599"), ""); /* as the last ones are known */
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/l0"), "");   /* and the first ones not */
+	assert_told(w, "look DX tree/current/d\nmkdir  tree/r1/d\nlook DX tree/l599\n"
+		       "write F tree/f\nwrite F tree/l0\n");
+}
+
 static void a_root_that_is_a_symlink(void **state)
 {
 	struct world *w = *state;
@@ -1120,6 +1185,9 @@ int main(void)
 		TEST(a_symlink_that_was_turned),
 		TEST(a_symlink_that_was_renamed),
 		TEST(a_symlink_that_was_used),
+		TEST(a_symlink_to_a_file_that_was_turned),
+		TEST(a_second_name_of_a_symlink),
+		TEST(symlinks_to_many_files),
 		TEST(a_root_that_is_a_symlink),
 		TEST(odd_names),
 		TEST(longer_than_path_max),
