@@ -236,9 +236,8 @@ def type_change():
 # --- attributes -------------------------------------------------------------------------------
 
 def chmod():
-    name = path()
-    os.chmod(name, dice.choice([0o700, 0o755, 0o750] if os.path.isdir(name)
-                               else [0o600, 0o644, 0o400 | 0o200, 0o755]))
+    """To what leaves a directory readable: another process may just have put one there."""
+    os.chmod(path(), dice.choice([0o700, 0o755, 0o750, 0o711]))
 
 
 def touch():
