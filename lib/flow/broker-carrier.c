@@ -557,8 +557,12 @@ DEFINE_CLEANUP(struct carrier *, carrier_destroy)
 int carrier_create(struct loop *loop, const struct broker_url *url, const char *name,
 	const struct carrier_events *events, void *arg, struct carrier **ret, struct why *why)
 {
-	const char *ca_file = url->ca_file[0] ? url->ca_file : SYSTEM_CA_FILE;
-	struct stream_options options = {url->host, url->port, url->tls, ca_file};
+	struct stream_options options = {.host = url->host,
+		.port = url->port,
+		.tls = url->tls,
+		.ca_file = url->ca_file[0] ? url->ca_file : SYSTEM_CA_FILE,
+		.cert_file = url->cert_file[0] ? url->cert_file : NULL,
+		.key_file = url->key_file};
 	CLEANUP(carrier_destroy_p) struct carrier *carrier = calloc(1, sizeof(*carrier));
 	if (!carrier) {
 		return why_error(why, -ENOMEM, "out of memory");
@@ -572,15 +576,12 @@ int carrier_create(struct loop *loop, const struct broker_url *url, const char *
 	loop_timer_init(&carrier->timer, loop, on_time, carrier);
 	loop_timer_init(&carrier->failed, loop, on_failed, carrier);
 	int r = loop_timer_set(&carrier->timer, clock_now() + CARRIER_LOGIN_NS);
-	if (r == 0) {
-		r = stream_create(loop, &options, &stream_events, carrier, &carrier->stream);
-	}
-	if (r == -ENOKEY) {
-		return why_error(why, r, "cannot read trusted certificates from '%s'", ca_file);
-	}
 	if (r < 0) {
-		return why_error(
-			why, r, "cannot begin to connect to '%s': %s", url->host, strerror(-r));
+		return why_error(why, r, "out of memory");
+	}
+	r = stream_create(loop, &options, &stream_events, carrier, &carrier->stream, why);
+	if (r < 0) {
+		return r;
 	}
 	*ret = STEAL(carrier);
 	return 0;

@@ -28,6 +28,8 @@
 
 struct broker;
 
+#define BROKER_FILE_MAX 512
+
 /* Where and as whom.  amqp:// and amqps:// */
 struct broker_url {
 	bool tls;
@@ -36,7 +38,9 @@ struct broker_url {
 	char user[128];
 	char password[256];
 	char vhost[128];
-	char ca_file[512]; /* amqps: trusted certificates; empty: the system's */
+	char ca_file[BROKER_FILE_MAX];   /* amqps: trusted certificates; empty: the system's */
+	char cert_file[BROKER_FILE_MAX]; /* amqps: the certificate that is shown; empty: none */
+	char key_file[BROKER_FILE_MAX];  /* and its key */
 };
 /* Reads a URL (user and password percent-decoded).  Returns 0 or -EINVAL with words. */
 int broker_url_parse(struct span text, struct broker_url *ret, struct why *why);

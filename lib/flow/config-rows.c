@@ -47,6 +47,12 @@ const struct config_row config_rows[] = {
 	{NULL, "broker_ca", CONFIG_FILE, AT(broker_ca), .expected = "a path",
 		.help = "amqps: the file of certificates that are trusted, instead of the "
 			"system's."},
+	{NULL, "broker_cert", CONFIG_FILE, AT(broker_cert), .expected = "a path",
+		.help = "amqps: for a broker that wants one from its clients, the file of our "
+			"certificate and those between it and the authority (PEM)."},
+	{NULL, "broker_key", CONFIG_FILE, AT(broker_key), .expected = "a path",
+		.help = "The file of its key (PEM, without a passphrase), mode 0600; without "
+			"this line the key stands in the same file."},
 	{NULL, "delay", CONFIG_TIME, AT(delay_ns), .fallback = "30s", .max = DAY,
 		.expected = "a time from 0 to 1d, such as 30s",
 		.help = "How long a path must have been quiet before it is mirrored."},

@@ -352,6 +352,15 @@ static yaml_mark_t mark_of(const struct loading *loading, size_t offset_a, size_
 	return mark;
 }
 
+static int check_key(const struct loading *loading)
+{
+	size_t key = offsetof(struct config, broker_key);
+	return !loading->config->broker_key || loading->config->broker_cert
+		       ? 0
+		       : config_refuse(&loading->source, mark_of(loading, key, key),
+				 "broker_key without broker_cert; expected both, or neither");
+}
+
 static int check_delays(const struct loading *loading)
 {
 	const struct config *config = loading->config;
@@ -375,7 +384,8 @@ int config_parse(struct span text, const char *name, struct config **ret, struct
 	}
 	struct loading loading = {{name, NULL, why}, config, NULL, {false}, {{0}}};
 	int r = with_document(&loading.source, text, read_root, &loading);
-	if (r < 0 || (r = read_fallbacks(&loading)) < 0 || (r = check_delays(&loading)) < 0) {
+	if (r < 0 || (r = read_fallbacks(&loading)) < 0 || (r = check_delays(&loading)) < 0 ||
+		(r = check_key(&loading)) < 0) {
 		return r;
 	}
 	*ret = STEAL(config);

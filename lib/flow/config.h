@@ -56,8 +56,10 @@ struct config {
 	struct tree *trees;
 	size_t tree_count;
 	bool broker_managed;
-	char **broker;   /* URLs of its nodes without a password, or "managed"; NULL-terminated */
-	char *broker_ca; /* amqps: file of trusted certificates, or NULL */
+	char **broker;     /* URLs of its nodes without a password, or "managed"; NULL-terminated */
+	char *broker_ca;   /* amqps: file of trusted certificates, or NULL */
+	char *broker_cert; /* amqps: file of the certificate that is shown, or NULL */
+	char *broker_key;  /* and of its key, or NULL: the same file */
 	uint64_t delay_ns, max_delay_ns;
 	uint64_t settle_ns;    /* how long caches and old servers are not believed */
 	uint64_t keep_gone_ns; /* how long removed entries stay in .mirror-gone */

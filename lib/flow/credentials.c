@@ -130,21 +130,30 @@ static int with_password(const char *text, struct broker_url *url, struct why *w
 	return r;
 }
 
+static int copy_path(const char *key, const char *path, char ret[BROKER_FILE_MAX], struct why *why)
+{
+	if (path && (size_t)snprintf(ret, BROKER_FILE_MAX, "%s", path) >= BROKER_FILE_MAX) {
+		return why_error(why, -ENAMETOOLONG, "%s: %s is too long", key, path);
+	}
+	return 0;
+}
+
 static int whole_url(
 	const struct config *config, const char *text, struct broker_url *ret, struct why *why)
 {
+	CLEANUP(close_file) FILE *file = NULL;
 	int r = broker_url_parse(span_str(text), ret, why);
 	if (r == 0) {
 		r = with_password(text, ret, why);
 	}
-	if (r == 0 && config->broker_ca) {
-		size_t room = sizeof(ret->ca_file);
-		if ((size_t)snprintf(ret->ca_file, room, "%s", config->broker_ca) >= room) {
-			return why_error(
-				why, -ENAMETOOLONG, "broker_ca: %s is too long", config->broker_ca);
-		}
+	r = r < 0 ? r : copy_path("broker_ca", config->broker_ca, ret->ca_file, why);
+	r = r < 0 ? r : copy_path("broker_cert", config->broker_cert, ret->cert_file, why);
+	if (r < 0 || !config->broker_cert) {
+		return r;
 	}
-	return r;
+	const char *key = config->broker_key ? config->broker_key : config->broker_cert;
+	r = copy_path("broker_key", key, ret->key_file, why);
+	return r < 0 ? r : open_file(key, &file, why);
 }
 
 int config_broker(const struct config *config, struct broker_nodes *ret, struct why *why)

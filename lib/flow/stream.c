@@ -85,7 +85,46 @@ static void stream_fail(struct stream *stream, int error, const char *format, ..
 
 /* ---- TLS --------------------------------------------------------------------------------- */
 
-static int tls_create(struct stream *stream)
+/* Nobody can be asked. */
+static int no_passphrase(char *ret, int room, int writing, void *arg)
+{
+	(void)ret;
+	(void)room;
+	(void)writing;
+	(void)arg;
+	return 0;
+}
+
+static int tls_refuse_file(const char *what, const char *file, struct why *why)
+{
+	unsigned long code = ERR_peek_error();
+	const char *words = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+						   : ERR_reason_error_string(code);
+	ERR_clear_error();
+	return why_error(why, -ENOKEY, "cannot read %s from '%s': %s; expected PEM", what, file,
+		words ? words : "unknown error");
+}
+
+static int tls_read_files(SSL_CTX *context, const struct stream_options *options, struct why *why)
+{
+	ERR_clear_error();
+	SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+	if (SSL_CTX_load_verify_locations(context, options->ca_file, NULL) != 1) {
+		return tls_refuse_file("trusted certificates", options->ca_file, why);
+	}
+	if (!options->cert_file) {
+		return 0;
+	}
+	if (SSL_CTX_use_certificate_chain_file(context, options->cert_file) != 1) {
+		return tls_refuse_file("our certificate", options->cert_file, why);
+	}
+	if (SSL_CTX_use_PrivateKey_file(context, options->key_file, SSL_FILETYPE_PEM) != 1) {
+		return tls_refuse_file("our certificate's key", options->key_file, why);
+	}
+	return 0;
+}
+
+static int tls_create(struct stream *stream, const struct stream_options *options, struct why *why)
 {
 	unsigned char address[16];
 	bool numeric = inet_pton(AF_INET, stream->host, address) == 1 ||
@@ -96,8 +135,9 @@ static int tls_create(struct stream *stream)
 	}
 	SSL_CTX_set_min_proto_version(stream->context, TLS1_2_VERSION);
 	SSL_CTX_set_verify(stream->context, SSL_VERIFY_PEER, NULL);
-	if (SSL_CTX_load_verify_locations(stream->context, stream->ca_file, NULL) != 1) {
-		return -ENOKEY;
+	int r = tls_read_files(stream->context, options, why);
+	if (r < 0) {
+		return r;
 	}
 	stream->ssl = SSL_new(stream->context);
 	stream->rbio = BIO_new(BIO_s_mem());
@@ -345,8 +385,22 @@ size_t stream_backlog_bytes(const struct stream *stream)
 
 DEFINE_CLEANUP(struct stream *, stream_destroy)
 
+static int stream_begin(
+	struct stream *stream, const struct stream_options *options, struct why *why)
+{
+	stream->host = strdup(options->host);
+	stream->ca_file = strdup(options->ca_file ? options->ca_file : "");
+	if (!stream->host || !stream->ca_file) {
+		return -ENOMEM;
+	}
+	int r = options->tls ? tls_create(stream, options, why) : 0;
+	return r < 0 ? r
+		     : resolve_start(stream->loop, stream->host, stream->port, on_resolved, stream,
+			       &stream->resolve);
+}
+
 int stream_create(struct loop *loop, const struct stream_options *options,
-	const struct stream_events *events, void *arg, struct stream **ret)
+	const struct stream_events *events, void *arg, struct stream **ret, struct why *why)
 {
 	CLEANUP(stream_destroy_p) struct stream *stream = calloc(1, sizeof(*stream));
 	if (!stream) {
@@ -358,18 +412,11 @@ int stream_create(struct loop *loop, const struct stream_options *options,
 	stream->fd = -1;
 	stream->port = options->port;
 	loop_timer_init(&stream->flush, loop, send_out, stream);
-	stream->host = strdup(options->host);
-	stream->ca_file = strdup(options->ca_file ? options->ca_file : "");
-	if (!stream->host || !stream->ca_file) {
-		return -ENOMEM;
-	}
-	int r = options->tls ? tls_create(stream) : 0;
-	if (r == 0) {
-		r = resolve_start(
-			loop, stream->host, stream->port, on_resolved, stream, &stream->resolve);
-	}
+	int r = stream_begin(stream, options, why);
 	if (r < 0) {
-		return r;
+		return r == -ENOKEY ? r
+				    : why_error(why, r, "cannot begin to connect to '%s': %s",
+					      options->host, strerror(-r));
 	}
 	*ret = STEAL(stream);
 	return 0;

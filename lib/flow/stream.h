@@ -15,6 +15,7 @@
 
 #include "core/buf.h"
 #include "core/span.h"
+#include "core/why.h"
 #include "flow/loop.h"
 
 struct stream;
@@ -32,12 +33,14 @@ struct stream_options {
 	const char *host;
 	unsigned port;
 	bool tls;
-	const char *ca_file; /* trusted certificates */
+	const char *ca_file;   /* trusted certificates */
+	const char *cert_file; /* the certificate that is shown, or NULL */
+	const char *key_file;  /* and its key */
 };
 
 /* The events (kept, not copied) come from the loop, never from within a call. */
 int stream_create(struct loop *loop, const struct stream_options *options,
-	const struct stream_events *events, void *arg, struct stream **ret);
+	const struct stream_events *events, void *arg, struct stream **ret, struct why *why);
 void stream_destroy(struct stream *stream);
 
 /* Queues a copy; sent at the end of this turn.  Failures come as `closed`. */

@@ -48,12 +48,12 @@ static unsigned delivery_count, published_count, confirmed[PUBLISHED];
 /* --- in place of the library's streams ---------------------------------------------------- */
 
 int stream_create(struct loop *its_loop, const struct stream_options *options,
-	const struct stream_events *events, void *arg, struct stream **ret)
+	const struct stream_events *events, void *arg, struct stream **ret, struct why *why)
 {
 	size_t i = streams[0] ? 1 : 0;
 	(void)its_loop, (void)options;
 	if (streams[i]) {
-		return -EMFILE;
+		return why_error(why, -EMFILE, "too many streams");
 	}
 	streams[i] = *ret = calloc(1, sizeof(**ret));
 	fuzz_require(*ret);

@@ -69,24 +69,30 @@ class Impostor:
             return heard.read()
 
 
-def tls_broker(host, certificate):
-    """The managed broker of a world that is not started yet gets a TLS port."""
+def tls_broker(host, certificate, clients):
+    """The managed broker of a world that is not started yet gets a TLS port, for clients with a
+    certificate of that authority."""
     port = free_port()
     directory = f"{host.directory}/state/treemirror/{host.mirror}/broker/conf.d"
     os.makedirs(directory, mode=0o700)
     with open(f"{directory}/10-tls.conf", "w", encoding="ascii") as file:
         file.write(f"listeners.ssl.1 = 127.0.0.1:{port}\n"
                    f"ssl_options.certfile = {certificate}.crt\n"
-                   f"ssl_options.keyfile = {certificate}.key\n")
+                   f"ssl_options.keyfile = {certificate}.key\n"
+                   f"ssl_options.cacertfile = {clients.file}\n"
+                   "ssl_options.verify = verify_peer\n"
+                   "ssl_options.fail_if_no_peer_cert = true\n")
     return port
 
 
-def use_broker(guest, host, at, authority):
-    """By its URL, with the password in the credentials; authority: whose certificates are trusted."""
+def use_broker(guest, host, at, authority, **more):
+    """By its URL, with the password in the credentials; authority: whose certificates are trusted;
+    more of the configuration."""
     public = broker_url(host)["right"].replace("amqp://", "amqps://")
     right = re.sub(r"@[^/]+", f"@{at}", public)
     write_secret(f"{os.path.dirname(guest.config_file)}/credentials", right)
-    guest.write_config(broker=re.sub(r":[^:@/]+@", "@", right), broker_ca=authority.file)
+    guest.write_config(broker=re.sub(r":[^:@/]+@", "@", right), broker_ca=authority.file,
+                       **more)
 
 
 def refused(guest, *words):
@@ -113,7 +119,7 @@ def test_broker_by_certificate():
     try:
         good, other = (Authority(host.directory, name) for name in ("good-ca", "other-ca"))
         certificate = good.sign("broker", "localhost")
-        port = tls_broker(host, certificate)
+        port = tls_broker(host, certificate, other)
         host.start()
         use_broker(guest, host, f"localhost:{port}", other)
         refused(guest, "the certificate of 'localhost' is not accepted", "other-ca.crt")
@@ -129,6 +135,13 @@ def test_broker_by_certificate():
             refused(guest, "the certificate of 'localhost' is not accepted", word)
             assert impostor.end() == b"", "nothing is said to it"
         use_broker(guest, host, f"localhost:{port}", good)
+        refused(guest, "TLS with 'localhost'", "certificate")
+        ours = other.sign("ours", "guest")
+        more = {"broker_cert": f"{ours}.crt", "broker_key": f"{ours}.key"}
+        use_broker(guest, host, f"localhost:{port}", good, **more)
+        os.chmod(more["broker_key"], 0o640)
+        assert "has mode 0640; expected 0600" in guest.mirrorctl("doctor").stdout
+        os.chmod(more["broker_key"], 0o600)
         guest.start()
         guest.sh("echo 1 > a")
         guest.check(seconds=240)

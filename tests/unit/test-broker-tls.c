@@ -17,17 +17,10 @@ static int make_certificate(const char *name, const char *subject)
 	return system(command);
 }
 
-static int setup(void **state)
+/* Starts the broker with a TLS port, and with these further settings. */
+static int start_with_tls(const char *more)
 {
-	struct broker_url url;
 	char path[256];
-	if (rig_setup(state) < 0 || make_certificate("right", "localhost") ||
-		make_certificate("other", "localhost") ||
-		managed_url(&rig_config, &url, NULL) < 0) {
-		return -1;
-	}
-	rig_end(SIGTERM);
-	tls_port = url.port + 2; /* nobody else has been told to take it */
 	(void)snprintf(
 		path, sizeof(path), "%s/treemirror/test/broker/conf.d/10-tls.conf", rig_directory);
 	FILE *file = fopen(path, "w");
@@ -37,10 +30,23 @@ static int setup(void **state)
 	(void)fprintf(file,
 		"listeners.ssl.1 = 127.0.0.1:%u\n"
 		"ssl_options.certfile = %s/right.crt\n"
-		"ssl_options.keyfile = %s/right.key\n",
-		tls_port, rig_directory, rig_directory);
+		"ssl_options.keyfile = %s/right.key\n%s",
+		tls_port, rig_directory, rig_directory, more);
 	(void)fclose(file);
 	return rig_start();
+}
+
+static int setup(void **state)
+{
+	struct broker_url url;
+	if (rig_setup(state) < 0 || make_certificate("right", "localhost") ||
+		make_certificate("other", "localhost") ||
+		managed_url(&rig_config, &url, NULL) < 0) {
+		return -1;
+	}
+	rig_end(SIGTERM);
+	tls_port = url.port + 2; /* nobody else has been told to take it */
+	return start_with_tls("");
 }
 
 static void tls_url(struct broker_url *url, const char *host, const char *trusted)
@@ -115,12 +121,61 @@ static void wrong_port(void **state)
 	refuse(&url, -EPROTO, "TLS with 'localhost'");
 }
 
+static void show(struct broker_url *url, const char *certificate, const char *key)
+{
+	(void)snprintf(url->cert_file, sizeof(url->cert_file), "%s/%s", rig_directory, certificate);
+	(void)snprintf(url->key_file, sizeof(url->key_file), "%s/%s", rig_directory, key);
+}
+
+/* A broker that wants certificates from its clients, and trusts those of one authority. */
+static void certificate_of_the_client(void **state)
+{
+	struct broker_url url;
+	struct broker_session *session;
+	struct why why = {""};
+	char settings[512], command[1024];
+	(void)state;
+	assert_int_equal(make_certificate("authority", "authority"), 0);
+	(void)snprintf(command, sizeof(command),
+		"cd '%s' && openssl req -newkey rsa:2048 -nodes -subj /CN=op -keyout client.key "
+		"-out client.csr 2>openssl.log && openssl x509 -req -in client.csr -CA "
+		"authority.crt -CAkey authority.key -CAcreateserial -days 2 -out client.crt "
+		"2>openssl.log && openssl pkey -in client.key -aes128 -passout pass:x -out "
+		"locked.key",
+		rig_directory);
+	assert_int_equal(system(command), 0);
+	(void)snprintf(settings, sizeof(settings),
+		"ssl_options.cacertfile = %s/authority.crt\n"
+		"ssl_options.verify = verify_peer\n"
+		"ssl_options.fail_if_no_peer_cert = true\n",
+		rig_directory);
+	rig_end(SIGTERM);
+	assert_int_equal(start_with_tls(settings), 0);
+
+	tls_url(&url, "localhost", "right.crt");
+	refuse(&url, -EPROTO, "certificate");
+	show(&url, "other.crt", "other.key");
+	refuse(&url, -EPROTO, "TLS with 'localhost'");
+	show(&url, "client.crt", "other.key");
+	refuse(&url, -ENOKEY, "cannot read our certificate's key");
+	show(&url, "client.crt", "locked.key");
+	refuse(&url, -ENOKEY, "cannot read our certificate's key");
+	show(&url, "nothing.crt", "client.key");
+	refuse(&url, -ENOKEY, "nothing.crt': No such file");
+	show(&url, "client.crt", "client.key");
+	if (broker_session_open(&url, clock_now() + 60 * CLOCK_S, &session, &why) < 0) {
+		fail_msg("%s", why.text);
+	}
+	broker_session_close(session);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(trusted_broker),
 		cmocka_unit_test(untrusted_brokers),
 		cmocka_unit_test(wrong_port),
+		cmocka_unit_test(certificate_of_the_client),
 	};
 	return cmocka_run_group_tests_name("broker-tls", tests, setup, rig_teardown);
 }

@@ -239,6 +239,7 @@ static void values_that_are_wrong(void **state)
 	refused(GOOD "delay:\n", "delay: found nothing");
 	refused(GOOD "delay: ~\n", "delay: found nothing");
 	refused(GOOD "delay: 10m\n", "f:4:1: max_delay (5m) is less than delay (10m)");
+	refused(GOOD "broker_key: /k\n", "f:4:1: broker_key without broker_cert");
 	refused(GOOD "max_delete: 1e3\n", "max_delete: found '1e3'; expected a number");
 	refused(GOOD "max_delete: 99999999999999999999\n", "expected a number");
 	refused(GOOD "winnow: {shards: 0}\n",
@@ -374,7 +375,7 @@ static void defaults_are_shown(void **state)
 		size_t len = strcspn(line, "\n");
 		bool value = line[0] == '#' && line[1] != ' ' && len && line[len - 1] != ':';
 		bool section = line[0] == '#' && line[1] != ' ' && strchr("wct", line[1]) &&
-			       strncmp(line, "#broker_ca", 10) != 0;
+			       strncmp(line, "#broker_", 8) != 0;
 		bool nested = strncmp(line, "#  ", 3) == 0 && line[3] != '#' && len &&
 			      line[len - 1] != ':' && line[3] != ' ';
 		size_t skip = value || section || nested ? 1 : 0;
@@ -449,6 +450,8 @@ static int remove_top(void **state)
 	(void)remove(path_of("mirror.yaml"));
 	(void)remove(path_of("other.yaml"));
 	(void)remove(path_of("credentials"));
+	(void)remove(path_of("our.pem"));
+	(void)remove(path_of("our.key"));
 	(void)remove(path_of(""));
 	return remove(top);
 }
@@ -498,6 +501,7 @@ static void passwords(void **state)
 	assert_string_equal(nodes.urls[0].user, "op");
 	assert_string_equal(nodes.urls[0].vhost, "v");
 	assert_string_equal(nodes.urls[0].ca_file, "/ca");
+	assert_string_equal(nodes.urls[0].cert_file, "");
 	assert_true(nodes.urls[0].tls);
 	config_destroy(config);
 
@@ -538,6 +542,32 @@ static void unsafe_passwords(void **state)
 	config_destroy(config);
 }
 
+/* The key is as secret as a password; it may stand in the file of the certificate. */
+static void certificate_of_ours(void **state)
+{
+	struct broker_nodes nodes;
+	struct why why;
+	char text[1024];
+	(void)state;
+	write_file("credentials", "amqps://op:secret@h\n", 0600);
+	(void)snprintf(text, sizeof(text), GOOD "broker: amqps://op@h\nbroker_cert: %s\n",
+		path_of("our.pem"));
+	struct config *config = parsed(text);
+	assert_int_equal(config_broker(config, &nodes, &why), -ENOENT);
+	write_file("our.pem", "", 0644);
+	assert_int_equal(config_broker(config, &nodes, &why), -EPERM);
+	assert_non_null(strstr(why.text, "our.pem has mode 0644; expected 0600"));
+	config_destroy(config);
+	write_file("our.key", "", 0600);
+	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "broker_key: %s\n",
+		path_of("our.key"));
+	config = parsed(text);
+	assert_int_equal(config_broker(config, &nodes, &why), 0);
+	assert_string_equal(nodes.urls[0].cert_file, path_of("our.pem"));
+	assert_string_equal(nodes.urls[0].key_file, path_of("our.key"));
+	config_destroy(config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -557,6 +587,7 @@ int main(void)
 		cmocka_unit_test(the_manual_names_every_key),
 		cmocka_unit_test(the_file_is_found),
 		cmocka_unit_test(passwords),
+		cmocka_unit_test(certificate_of_ours),
 		cmocka_unit_test(unsafe_passwords),
 	};
 	return cmocka_run_group_tests_name("config", tests, make_top, remove_top);
