@@ -78,22 +78,24 @@ int checkpoint_open(struct checkpoint *c, struct journal *journal, struct intent
 void checkpoint_close(struct checkpoint *c)
 {
 	state_finish(&c->saved);
-	buf_finish(&c->bytes);
+	buf_finish(&c->intents_then);
+	buf_finish(&c->links_then);
 	free(c->file);
 	c->file = NULL;
 }
 
 /* ---- the state file ---------------------------------------------------------------------- */
 
-/* Writes the intents given, unless the file says all of it already. */
-static int save(struct checkpoint *c, struct span intents, struct why *why)
+/* Writes what is given, unless the file says all of it already. */
+static int save(struct checkpoint *c, struct span intents, struct span links, struct why *why)
 {
 	struct journal_facts facts;
 	journal_facts(c->journal, &facts);
 	bool rescan = c->rescan || c->ordered;
 	if (c->exists && c->saved.generation == facts.generation && c->saved.rescan == rescan &&
 		(!rescan || c->saved.since_ns == c->since_ns) && c->saved.torn == c->torn &&
-		span_equal(buf_span(&c->saved.intents), intents)) {
+		span_equal(buf_span(&c->saved.intents), intents) &&
+		span_equal(buf_span(&c->saved.links), links)) {
 		return 0;
 	}
 	struct state state = {.generation = facts.generation,
@@ -101,7 +103,9 @@ static int save(struct checkpoint *c, struct span intents, struct why *why)
 		.rescan = rescan,
 		.since_ns = rescan ? c->since_ns : 0};
 	buf_add(&state.intents, intents);
-	int r = state.intents.failed ? -ENOMEM : state_save(c->file, &state, why);
+	buf_add(&state.links, links);
+	bool failed = state.intents.failed || state.links.failed;
+	int r = failed ? -ENOMEM : state_save(c->file, &state, why);
 	if (r < 0) {
 		state_finish(&state);
 		return r;
@@ -123,9 +127,11 @@ static void begin(struct checkpoint *c, uint64_t now_ns)
 	c->next_ns = now_ns + CHECKPOINT_NS;
 	outbox_seal(c->outbox);
 	counts_at(c->counts, c->position, outbox_counts(c->outbox).repeats, c->kept);
-	buf_clear(&c->bytes);
-	intents_save(c->intents, &c->bytes);
-	unseen_save(c->unseen, &c->bytes);
+	buf_clear(&c->intents_then);
+	intents_save(c->intents, &c->intents_then);
+	unseen_save(c->unseen, &c->intents_then);
+	buf_clear(&c->links_then);
+	translate_save_links(c->translate, &c->links_then);
 }
 
 /* What is settled may just have been published, so the mark is taken after that. */
@@ -140,11 +146,11 @@ static bool is_confirmed(struct checkpoint *c)
 
 static int end(struct checkpoint *c, struct why *why)
 {
-	if (c->bytes.failed) {
+	if (c->intents_then.failed || c->links_then.failed) {
 		c->open = false;
 		return -ENOMEM;
 	}
-	int r = save(c, buf_span(&c->bytes), why);
+	int r = save(c, buf_span(&c->intents_then), buf_span(&c->links_then), why);
 	if (r == 0) {
 		journal_keep(c->journal, c->position, c->kept);
 		journal_release(c->journal, c->position);
@@ -214,7 +220,8 @@ static void take_losses(struct checkpoint *c, const struct journal_facts *facts)
 	c->rescan = true;
 	c->torn = facts->torn;
 	c->unnamed = unnamed;
-	if (save(c, buf_span(&c->saved.intents), NULL) == 0 && facts->dropped_since_ns) {
+	int r = save(c, buf_span(&c->saved.intents), buf_span(&c->saved.links), NULL);
+	if (r == 0 && facts->dropped_since_ns) {
 		journal_acknowledge_drops(c->journal);
 	}
 }

@@ -40,7 +40,7 @@ struct checkpoint {
 	bool open, settled;
 	uint64_t position, mark, missing;
 	uint64_t kept[JOURNAL_KEPT];
-	struct buf bytes;
+	struct buf intents_then, links_then; /* what was open, and where symlinks led */
 	uint64_t next_ns;
 	/* the debt */
 	bool rescan;  /* owed */
@@ -53,8 +53,8 @@ struct checkpoint {
 };
 
 /*
- * Reads the state file into the empty table of intents.  A damaged file is a debt.  After this the
- * caller sets the other six.  Returns 0 or -errno with words.
+ * Reads the state file, and from it the empty table of intents.  A damaged file is a debt.  After
+ * this the caller sets the other six.  Returns 0 or -errno with words.
  */
 int checkpoint_open(struct checkpoint *checkpoint, struct journal *journal, struct intents *intents,
 	const char *file, struct why *why);

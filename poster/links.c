@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
@@ -176,6 +177,44 @@ int links_exchanged(struct links *links, struct span a, struct span b)
 		} else if (path_below(buf_span(&link->name), b, &rel)) {
 			r = move_one(links, link, a, rel);
 		}
+	}
+	return r;
+}
+
+/* --- kept for the next poster -------------------------------------------------------------- */
+
+struct saved {
+	uint32_t name_len, text_len;
+	uint32_t to_file;
+};
+
+void links_save(const struct links *links, struct buf *ret)
+{
+	for (size_t i = 0; i < links->count; i++) {
+		const struct link *link = &links->known[i];
+		struct saved saved = {
+			(uint32_t)link->name.len, (uint32_t)link->text.len, link->to_file};
+		buf_add(ret, span_of(&saved, sizeof(saved)));
+		buf_add(ret, buf_span(&link->name));
+		buf_add(ret, buf_span(&link->text));
+	}
+}
+
+int links_load(struct links *links, struct span bytes, struct why *why)
+{
+	int r = 0;
+	while (bytes.len && r == 0) {
+		struct saved saved = {0};
+		bool whole = bytes.len >= sizeof(saved);
+		memcpy(&saved, bytes.data, whole ? sizeof(saved) : 0);
+		size_t texts = (size_t)saved.name_len + saved.text_len;
+		if (!whole || texts > bytes.len - sizeof(saved)) {
+			return why_error(why, -EBADMSG, "a symlink is cut off");
+		}
+		bytes = span_skip(bytes, sizeof(saved));
+		r = links_made(links, span_of(bytes.data, saved.name_len),
+			span_of(bytes.data + saved.name_len, saved.text_len), saved.to_file);
+		bytes = span_skip(bytes, texts);
 	}
 	return r;
 }

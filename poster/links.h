@@ -20,6 +20,7 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/span.h"
+#include "core/why.h"
 #include "poster/names.h"
 
 #define LINKS_KNOWN    256
@@ -29,6 +30,10 @@ struct links;
 
 struct links *links_create(void); /* NULL: out of memory */
 void links_destroy(struct links *links);
+
+/* Appends all that is remembered; reads it back.  Returns 0, -ENOMEM, or -EBADMSG with words. */
+void links_save(const struct links *links, struct buf *ret);
+int links_load(struct links *links, struct span bytes, struct why *why);
 
 /* name is a symlink with this text now.  to_file: not to a directory.  Returns 0 or -ENOMEM. */
 int links_made(struct links *links, struct span name, struct span text, bool to_file);

@@ -540,6 +540,19 @@ static int place_unseen(void *arg, struct span directory, struct buf *ret)
 	return translate_place(post->translate, directory, ret);
 }
 
+static int load_links(struct post *post)
+{
+	struct why why;
+	int r = translate_load_links(
+		post->translate, buf_span(&post->checkpoint.saved.links), &why);
+	if (r == -EBADMSG) {
+		log_error(
+			"where symlinks led is not known, so all is looked at again: %s", why.text);
+		post->checkpoint.rescan = true;
+	}
+	return r == -EBADMSG ? 0 : r;
+}
+
 static int open_translate(struct post *post)
 {
 	struct journal_facts facts;
@@ -554,6 +567,7 @@ static int open_translate(struct post *post)
 	options.names = post->names;
 	options.unseen = post->unseen;
 	r = r < 0 ? r : translate_create(&options, &post->translate);
+	r = r < 0 ? r : load_links(post);
 	r = r < 0 ? r : outbox_create(publish, post, &post->outbox);
 	post->checkpoint.translate = post->translate;
 	post->checkpoint.outbox = post->outbox;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The file: struct header, the intents, and the XXH64 of all before.  Integers as in memory: the
- * file never leaves its node.
+ * The file: struct header, the intents, the symlinks, and the XXH64 of all before.  Integers as in
+ * memory: the file never leaves its node.  Version 2 had no symlinks.
  */
 #include "poster/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,7 +17,7 @@
 #include "core/clock.h"
 
 #define STATE_MAGIC   "TMPOSTER"
-#define STATE_VERSION 2
+#define STATE_VERSION 3
 #define STATE_MAX     (UINT64_C(1) << 30)
 
 struct header {
@@ -26,11 +27,13 @@ struct header {
 	uint64_t generation;
 	uint64_t torn;
 	uint64_t intents_len;
+	uint64_t links_len;
 };
 
 void state_finish(struct state *state)
 {
 	buf_finish(&state->intents);
+	buf_finish(&state->links);
 }
 
 static int read_all(const char *file, struct buf *ret, uint64_t *ret_saved_ns)
@@ -54,18 +57,33 @@ static int read_all(const char *file, struct buf *ret, uint64_t *ret_saved_ns)
 	}
 }
 
-static bool is_whole(struct span bytes, struct header *ret)
+static size_t header_len(uint32_t version)
+{
+	return version == STATE_VERSION ? sizeof(struct header)
+	       : version == 2           ? offsetof(struct header, links_len)
+					: 0;
+}
+
+/* Cuts the header and the sum off. */
+static bool is_whole(struct span *bytes, struct header *ret)
 {
 	uint64_t sum;
-	if (bytes.len < sizeof(*ret) + sizeof(sum)) {
+	*ret = (struct header){.version = 0};
+	if (bytes->len < offsetof(struct header, links_len) + sizeof(sum)) {
 		return false;
 	}
-	size_t summed = bytes.len - sizeof(sum);
-	memcpy(ret, bytes.data, sizeof(*ret));
-	memcpy(&sum, bytes.data + summed, sizeof(sum));
-	return memcmp(ret->magic, STATE_MAGIC, sizeof(ret->magic)) == 0 &&
-	       ret->version == STATE_VERSION && ret->intents_len == summed - sizeof(*ret) &&
-	       sum == XXH64(bytes.data, summed, 0);
+	size_t summed = bytes->len - sizeof(sum);
+	memcpy(ret, bytes->data, offsetof(struct header, links_len));
+	size_t len = header_len(ret->version);
+	if (len == 0 || len > summed || memcmp(ret->magic, STATE_MAGIC, sizeof(ret->magic)) != 0) {
+		return false;
+	}
+	memcpy(ret, bytes->data, len);
+	memcpy(&sum, bytes->data + summed, sizeof(sum));
+	bool right = sum == XXH64(bytes->data, summed, 0);
+	*bytes = span_of(bytes->data + len, summed - len);
+	return right && ret->intents_len <= bytes->len &&
+	       ret->links_len == bytes->len - ret->intents_len;
 }
 
 int state_load(const char *file, struct state *ret, struct why *why)
@@ -80,15 +98,17 @@ int state_load(const char *file, struct state *ret, struct why *why)
 	if (r < 0) {
 		return why_error(why, r, "read '%s': %s", file, strerror(-r));
 	}
-	if (!is_whole(buf_span(&bytes), &header)) {
+	struct span rest = buf_span(&bytes);
+	if (!is_whole(&rest, &header)) {
 		return why_error(why, -EBADMSG, "'%s' is damaged or of another version", file);
 	}
 	ret->generation = header.generation;
 	ret->torn = header.torn;
 	ret->rescan = header.rescan != 0;
 	ret->since_ns = header.rescan > 1 ? header.rescan * (uint64_t)CLOCK_S : 0;
-	buf_add(&ret->intents, span_of(bytes.data + sizeof(header), header.intents_len));
-	return ret->intents.failed ? -ENOMEM : 0;
+	buf_add(&ret->intents, span_of(rest.data, header.intents_len));
+	buf_add(&ret->links, span_skip(rest, header.intents_len));
+	return ret->intents.failed || ret->links.failed ? -ENOMEM : 0;
 }
 
 static int write_all(int fd, struct span bytes)
@@ -139,9 +159,10 @@ int state_save(const char *file, const struct state *state, struct why *why)
 	uint64_t since_s = state->since_ns / CLOCK_S;
 	uint32_t rescan = !state->rescan ? 0 : since_s ? (uint32_t)since_s : 1;
 	struct header header = {STATE_MAGIC, STATE_VERSION, rescan, state->generation, state->torn,
-		state->intents.len};
+		state->intents.len, state->links.len};
 	buf_add(&bytes, span_of(&header, sizeof(header)));
 	buf_add(&bytes, buf_span(&state->intents));
+	buf_add(&bytes, buf_span(&state->links));
 	if (bytes.failed) {
 		return -ENOMEM;
 	}

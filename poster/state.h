@@ -2,8 +2,9 @@
 /*
  * What a poster must not forget when it dies: one small file.
  *
- * The intents as of the released position of the journal, and whether a rescan is owed for records
- * that were lost.  Replaced as a whole and synced, before the journal is released any further.
+ * The intents and the symlinks as of the released position of the journal, and whether a rescan is
+ * owed for records that were lost.  Replaced as a whole and synced, before the journal is released
+ * any further.
  */
 #pragma once
 
@@ -21,6 +22,7 @@ struct state {
 			     */
 	uint64_t saved_ns;  /* when the file was written; of a loaded one */
 	struct buf intents; /* intents_save() */
+	struct buf links;   /* links_save() */
 };
 #define STATE_EMPTY ((struct state){0})
 void state_finish(struct state *state);

@@ -772,6 +772,16 @@ const struct translate_counts *translate_counts(const struct translate *t)
 	return &t->counts;
 }
 
+void translate_save_links(const struct translate *t, struct buf *ret)
+{
+	links_save(t->links, ret);
+}
+
+int translate_load_links(struct translate *t, struct span bytes, struct why *why)
+{
+	return links_load(t->links, bytes, why);
+}
+
 void translate_set_generation(struct translate *t, uint64_t generation)
 {
 	t->options.generation = generation;

@@ -57,6 +57,9 @@ struct translate;
 
 int translate_create(const struct translate_options *options, struct translate **ret);
 void translate_destroy(struct translate *translate);
+/* What is remembered of symlinks, for a state file and from it; see links.h. */
+void translate_save_links(const struct translate *translate, struct buf *ret);
+int translate_load_links(struct translate *translate, struct span bytes, struct why *why);
 /* The journal was renewed. */
 void translate_set_generation(struct translate *translate, uint64_t generation);
 

@@ -2,6 +2,7 @@
 """Names are bytes: whatever a file system takes must arrive unchanged."""
 import os
 import signal
+import time
 
 import pytest
 
@@ -85,18 +86,23 @@ def test_tree_reached_through_a_symlink(here, world):
     assert here.read("c") == b"1\n"
 
 
-def test_a_symlink_turned_before_it_is_read(here, world):
-    """`current` leads to the next run already when the poster reads what was done by way of it."""
-    here.sh("mkdir r1 r2; ln -s r1 current; echo 1 > r1/old; echo 1 > r1/gone; ln -s r1 d; mkdir f")
+@pytest.mark.parametrize("then", [signal.SIGCONT, signal.SIGKILL])
+def test_a_symlink_turned_before_it_is_read(here, world, then):
+    """`current` leads to the next run already when the poster, or the next one, reads what was done
+    by way of it."""
+    here.sh("""mkdir r1 r2; ln -s r1 current; echo 1 > r1/old; echo 1 > r1/gone; ln -s r1 d; mkdir f
+               echo 1 > r1/log; echo 1 > r2/log; ln -s r1/log log""")
     world.flush()
+    time.sleep(2.5)  # a poster notes once a second where symlinks lead
     poster, = world.kill("poster", signal.SIGSTOP)
     try:
         here.sh("""echo 2 > current/new; mkdir current/dir; echo 3 > current/dir/f; ln -s x current/link
                    mv current/old current/moved; rm current/gone; chmod 600 current/moved
                    ln -sfn r2 current; echo 4 > current/new
-                   mkdir d/by-d; mv d elsewhere; mv f d; echo 5 > d/own""")
+                   mkdir d/by-d; mv d elsewhere; mv f d; echo 5 > d/own
+                   echo 6 >> log; ln -sfn r2/log log""")
     finally:
-        os.kill(poster, signal.SIGCONT)
+        os.kill(poster, then)
     here.check()
 
 
@@ -104,6 +110,7 @@ def test_dot_dot_and_dirfd(here):
     here.py("""
 import os
 import signal
+import time
 os.makedirs("a/b/c")
 os.chdir("a/b/c")
 open("../../x", "w").write("1")

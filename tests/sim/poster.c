@@ -113,9 +113,10 @@ void __wrap_unseen_save(const struct unseen *unseen, struct buf *ret)
 static void copy_state(struct state *to, const struct state *from)
 {
 	*to = *from;
-	to->intents = BUF_EMPTY;
+	to->intents = to->links = BUF_EMPTY;
 	buf_add(&to->intents, buf_span(&from->intents));
-	must(!to->intents.failed);
+	buf_add(&to->links, buf_span(&from->links));
+	must(!to->intents.failed && !to->links.failed);
 }
 
 int __wrap_state_load(const char *name, struct state *ret, struct why *why)
@@ -286,6 +287,7 @@ void poster_start(void)
 		.blind_ns = now.checkpoint.exists ? clock_wall() : 0,
 		.emit = emit};
 	must(translate_create(&options, &now.translate) == 0);
+	must(translate_load_links(now.translate, buf_span(&now.checkpoint.saved.links), NULL) == 0);
 	now.checkpoint.translate = now.translate;
 	now.checkpoint.outbox = now.outbox;
 	look_for_dead();

@@ -5,12 +5,14 @@
  */
 #include "check.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/cleanup.h"
 #include "core/clock.h"
 #include "core/path.h"
 #include "poster/intents.h"
@@ -491,6 +493,31 @@ static void symlinks_to_many_files(void **state)
 	name_call(w, RECORD_TRUNCATE, at(w, "tree/l0"), "");   /* and the first ones not */
 	assert_told(w, "look DX tree/current/d\nmkdir  tree/r1/d\nlook DX tree/l599\n"
 		       "write F tree/f\nwrite F tree/l0\n");
+}
+
+/* Where symlinks led is known to the next poster. */
+static void symlinks_outlive_the_poster(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(buf_finish) struct buf saved = BUF_EMPTY;
+	struct why why;
+	assert_int_equal(mkdir(at(w, "tree/r1"), 0755), 0);
+	put(w, "tree/f");
+	name_call(w, RECORD_SYMLINK, at(w, "tree/current"), "r1");
+	name_call(w, RECORD_SYMLINK, at(w, "tree/l"), "f");
+	translate_save_links(w->translate, &saved);
+	restart(w, 0);
+	assert_int_equal(translate_load_links(w->translate, buf_span(&saved), &why), 0);
+	buf_clear(&w->told);
+	name_call(w, RECORD_MKDIR, at(w, "tree/current/d"), "");
+	name_call(w, RECORD_TRUNCATE, at(w, "tree/l"), "");
+	assert_told(
+		w, "look DX tree/current/d\nmkdir  tree/r1/d\nlook DX tree/l\nwrite F tree/f\n");
+	for (size_t len = saved.len; len-- > 0;) {
+		restart(w, 0);
+		int r = translate_load_links(w->translate, span_of(saved.data, len), &why);
+		assert_true(r == 0 || r == -EBADMSG);
+	}
 }
 
 static void a_root_that_is_a_symlink(void **state)
@@ -1188,6 +1215,7 @@ int main(void)
 		TEST(a_symlink_to_a_file_that_was_turned),
 		TEST(a_second_name_of_a_symlink),
 		TEST(symlinks_to_many_files),
+		TEST(symlinks_outlive_the_poster),
 		TEST(a_root_that_is_a_symlink),
 		TEST(odd_names),
 		TEST(longer_than_path_max),

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "core/clock.h"
 #include "poster/state.h"
@@ -163,6 +164,26 @@ static void the_unwanted_are_forgotten(void **state)
 
 /* ---- the state file ---------------------------------------------------------------------- */
 
+/* As the version before wrote it, which remembered no symlinks. */
+static void write_version_2(const char *file, const char *intents)
+{
+	struct {
+		char magic[8];
+		uint32_t version, rescan;
+		uint64_t generation, torn, intents_len;
+	} header = {"TMPOSTER", 2, 0, 5, 6, strlen(intents)};
+	struct buf bytes = BUF_EMPTY;
+	buf_add(&bytes, span_of(&header, sizeof(header)));
+	buf_add_str(&bytes, intents);
+	uint64_t sum = XXH64(bytes.data, bytes.len, 0);
+	buf_add(&bytes, span_of(&sum, sizeof(sum)));
+	FILE *out = fopen(file, "w");
+	assert_non_null(out);
+	assert_int_equal(fwrite(bytes.data, 1, bytes.len, out), bytes.len);
+	assert_int_equal(fclose(out), 0);
+	buf_finish(&bytes);
+}
+
 static void state_is_whole_or_refused(void **state)
 {
 	char directory[] = "/tmp/test-state.XXXXXX", file[64], bytes[256];
@@ -173,12 +194,14 @@ static void state_is_whole_or_refused(void **state)
 	(void)snprintf(file, sizeof(file), "%s/state", directory);
 	assert_int_equal(state_load(file, &loaded, &why), -ENOENT);
 	buf_add_str(&saved.intents, "some\nbytes");
+	buf_add_str(&saved.links, "more");
 	assert_int_equal(state_save(file, &saved, &why), 0);
 	assert_int_equal(state_load(file, &loaded, &why), 0);
 	assert_true(loaded.generation == 11 && loaded.torn == 12 && loaded.rescan);
 	assert_int_equal(loaded.since_ns, 0);
 	assert_in_range(loaded.saved_ns, clock_wall() - 60 * CLOCK_S, clock_wall());
 	assert_span(buf_span(&loaded.intents), "some\nbytes");
+	assert_span(buf_span(&loaded.links), "more");
 	state_finish(&loaded);
 	state_finish(&loaded);
 	saved.since_ns = 1700000000 * CLOCK_S;
@@ -201,6 +224,12 @@ static void state_is_whole_or_refused(void **state)
 		state_finish(&loaded);
 	}
 	close(fd);
+	write_version_2(file, "open");
+	assert_int_equal(state_load(file, &loaded, &why), 0);
+	assert_true(loaded.generation == 5 && loaded.torn == 6 && !loaded.rescan);
+	assert_span(buf_span(&loaded.intents), "open");
+	assert_int_equal(loaded.links.len, 0);
+	state_finish(&loaded);
 	assert_int_equal(unlink(file) | rmdir(directory), 0);
 	assert_true(state_save(file, &saved, &why) < 0);
 	state_finish(&saved);
