@@ -133,11 +133,12 @@ class Run:
     def differences(self, name, how):
         """A rescan that nobody waits for may be at work where one job's changes have arrived, or
         where records were lost after the flush began: for a moment, a directory has another mtime
-        then, or the names of one file are two (docs/LIMITS.md).  Judged at the end it is all the same.
+        then, a copy has no name yet, or the names of one file are two (docs/LIMITS.md).  At the end
+        all that is judged, too.
         """
         found = self.world.differences(name)
         rescans = "--job" in how or "journal" in self.needs
-        passing = (" has mtime ", " is linked to ") if rescans else ()
+        passing = (" has mtime ", " is linked to ", " is a temporary ") if rescans else ()
         return [it for it in found if not any(words in it for words in passing)]
 
     def retry_failed(self):
