@@ -499,6 +499,9 @@ static int move_memories(struct translate *t, const struct record *record, struc
 static bool same_file(const struct move *move)
 {
 	struct stat from, to;
+	if (span_equal(move->from, move->to)) {
+		return true;
+	}
 	return names_stat(move->from, &from) == 0 && names_stat(move->to, &to) == 0 &&
 	       from.st_dev == to.st_dev && from.st_ino == to.st_ino;
 }
@@ -551,9 +554,11 @@ static int take_rename(struct translate *t, const struct record *record)
 		return unnamed(t, r);
 	}
 	struct move move = {t, &cause, buf_span(&from), buf_span(&to), false};
-	r = same_file(&move) ? 0 : move_memories(t, record, &move);
-	r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
-	r = r < 0 ? r : move_links(t, record, &move);
+	if (!same_file(&move)) {
+		r = move_memories(t, record, &move);
+		r = r < 0 ? r : tell_taken(t, &cause, buf_span(&to));
+		r = r < 0 ? r : move_links(t, record, &move);
+	}
 	return r < 0 ? r : tell_rename(t, record, &move);
 }
 

@@ -219,6 +219,7 @@ static void choose(struct sim_options *options)
 	options->copiers = 1 + (unsigned)dice(SIM_COPIERS_MAX);
 	options->shards = 1 + (unsigned)dice(SIM_SHARDS_MAX);
 	options->pull = !options->remote && once_in(2);
+	options->symlinks = once_in(3);
 }
 
 static int remove_it(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -30,6 +30,7 @@ struct sim_options {
 	bool pull;     /* S is */
 	bool coherent; /* S is a local file system */
 	bool hasty;    /* all within a second, and of one size */
+	bool symlinks; /* programs go by way of them */
 	bool trace;
 	unsigned writers, operations, copiers, shards;
 };

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/cleanup.h"
 #include "core/path.h"
 #include "sim.h"
 
@@ -34,10 +35,17 @@ static const char *some_name(void)
 	return names[dice(sizeof(names) / sizeof(names[0]))];
 }
 
-/*
- * A name that may be there or not, mostly below a directory that is.  Never through a symlink:
- * what it led to when the record is read may be another directory (docs/LIMITS.md).
- */
+/* The directory at rel, also where a symlink leads to it. */
+static struct fs_node *directory_at(const char *rel)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	struct fs_node *node;
+	bool there = fs_canonical(&sim.s, span_str(rel), sim.options.symlinks, &name) == 0 &&
+		     fs_find(&sim.s, buf_span(&name), false, &node) == 0;
+	return there && node->type == FS_DIRECTORY ? node : NULL;
+}
+
+/* A name that may be there or not, mostly below a directory that is, perhaps by way of symlinks. */
 static char *some_path(char *rel)
 {
 	struct fs_node *node = sim.s.root;
@@ -49,8 +57,8 @@ static char *some_path(char *rel)
 		}
 		size_t len = strlen(rel);
 		(void)snprintf(rel + len, PATH_MAX - len, "%s%s", len ? "/" : "", name);
-		bool found = fs_find(&sim.s, span_str(rel), true, &node) == 0;
-		if (!found || node->type != FS_DIRECTORY || once_in(3)) {
+		node = directory_at(rel);
+		if (!node || once_in(3)) {
 			break;
 		}
 	}

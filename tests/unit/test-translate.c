@@ -495,6 +495,18 @@ static void symlinks_to_many_files(void **state)
 		       "write F tree/f\nwrite F tree/l0\n");
 }
 
+/* A rename to the name that it has already changes nothing, below it neither. */
+static void a_rename_to_itself(void **state)
+{
+	struct world *w = *state;
+	assert_int_equal(mkdir(at(w, "tree/d"), 0755) | mkdir(at(w, "tree/d/r1"), 0755), 0);
+	name_call(w, RECORD_SYMLINK, at(w, "tree/d/current"), "r1");
+	name_call(w, RECORD_RENAME, at(w, "tree/d"), at(w, "tree/d"));
+	buf_clear(&w->told);
+	name_call(w, RECORD_MKDIR, at(w, "tree/d/current/e"), "");
+	assert_told(w, "look DX tree/d/current/e\nmkdir  tree/d/r1/e\n");
+}
+
 /* Where symlinks led is known to the next poster. */
 static void symlinks_outlive_the_poster(void **state)
 {
@@ -1215,6 +1227,7 @@ int main(void)
 		TEST(a_symlink_to_a_file_that_was_turned),
 		TEST(a_second_name_of_a_symlink),
 		TEST(symlinks_to_many_files),
+		TEST(a_rename_to_itself),
 		TEST(symlinks_outlive_the_poster),
 		TEST(a_root_that_is_a_symlink),
 		TEST(odd_names),
