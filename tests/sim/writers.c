@@ -98,6 +98,14 @@ static int find(const char *rel, struct fs_node **ret)
 	return fs_find(&sim.s, span_str(rel), true, ret);
 }
 
+/* As open() does: what a symlink leads to. */
+static int find_opened(const char *rel, struct fs_node **ret)
+{
+	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
+	int r = fs_canonical(&sim.s, span_str(rel), sim.options.symlinks, &name);
+	return r < 0 ? r : fs_find(&sim.s, buf_span(&name), false, ret);
+}
+
 /* ---- operations ---------------------------------------------------------------------------- */
 
 static void scribble(struct fs_node *node)
@@ -121,7 +129,7 @@ static void open_file(struct writer *writer)
 	char *rel = some_path(writer->path[2]);
 	struct fs_node *node;
 	bool fresh = false;
-	int r = find(rel, &node);
+	int r = find_opened(rel, &node);
 	if (r == 0 && node->type == FS_FILE && once_in(3)) {
 		fs_truncate(node, 0);
 		fresh = true;
@@ -204,7 +212,7 @@ static void do_link(struct writer *writer)
 {
 	char *from = some_path(writer->path[2]), *to = some_path(writer->path[3]);
 	struct fs_node *node;
-	if (!sim.options.pull && find(from, &node) == 0 && node->type == FS_FILE &&
+	if (!sim.options.pull && find(from, &node) == 0 && node->type != FS_DIRECTORY &&
 		fs_link(&sim.s, span_str(from), span_str(to), true) == 0) {
 		note(writer, RECORD_LINK, from, to);
 	}
