@@ -480,13 +480,6 @@ void intents_save(const struct intents *intents, struct buf *ret)
 	}
 }
 
-static struct span cut(struct span *bytes, size_t len)
-{
-	struct span front = span_of(bytes->data, len);
-	*bytes = span_skip(*bytes, len);
-	return front;
-}
-
 /* A place that is being looked at is saved twice: what it was looked at for stays owed. */
 static int load_again(struct intents *intents, const struct intent *again)
 {
@@ -503,14 +496,14 @@ static int load_again(struct intents *intents, const struct intent *again)
 
 static int load_one(struct intents *intents, const struct saved *saved, struct span texts)
 {
-	struct span path = cut(&texts, saved->path_len);
+	struct span path = span_cut(&texts, saved->path_len);
 	struct record record = {.pid = saved->pid,
 		.fd = saved->fd,
 		.dev = saved->dev,
 		.ino = saved->ino,
 		.time_ns = saved->opened_ns};
-	record.program = cut(&texts, saved->program_len);
-	record.job = cut(&texts, saved->job_len);
+	record.program = span_cut(&texts, saved->program_len);
+	record.job = span_cut(&texts, saved->job_len);
 	CLEANUP(intent_destroy_p) struct intent *intent = intent_of(&record, saved->fd, path);
 	if (!intent) {
 		return -ENOMEM;
@@ -544,7 +537,7 @@ int intents_load(struct intents *intents, struct span bytes, struct why *why)
 		if (texts > bytes.len || saved.pid == 0) {
 			return why_error(why, -EBADMSG, "byte %zu: not an intent", at);
 		}
-		int r = load_one(intents, &saved, cut(&bytes, texts));
+		int r = load_one(intents, &saved, span_cut(&bytes, texts));
 		if (r < 0) {
 			return r == -EEXIST
 				       ? why_error(why, -EBADMSG, "byte %zu: an intent twice", at)

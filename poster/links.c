@@ -212,9 +212,9 @@ int links_load(struct links *links, struct span bytes, struct why *why)
 			return why_error(why, -EBADMSG, "a symlink is cut off");
 		}
 		bytes = span_skip(bytes, sizeof(saved));
-		r = links_made(links, span_of(bytes.data, saved.name_len),
-			span_of(bytes.data + saved.name_len, saved.text_len), saved.to_file);
-		bytes = span_skip(bytes, texts);
+		struct span name = span_cut(&bytes, saved.name_len);
+		struct span text = span_cut(&bytes, saved.text_len);
+		r = links_made(links, name, text, saved.to_file);
 	}
 	return r;
 }

@@ -53,3 +53,11 @@ static inline struct span span_skip(struct span s, size_t count)
 	}
 	return (struct span){s.data + count, s.len - count};
 }
+
+/* The first count bytes, which are taken off the span; it must have that many. */
+static inline struct span span_cut(struct span *s, size_t count)
+{
+	struct span front = span_of(s->data, count);
+	*s = span_skip(*s, count);
+	return front;
+}

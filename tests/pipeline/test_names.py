@@ -110,7 +110,6 @@ def test_dot_dot_and_dirfd(here):
     here.py("""
 import os
 import signal
-import time
 os.makedirs("a/b/c")
 os.chdir("a/b/c")
 open("../../x", "w").write("1")

@@ -35,14 +35,12 @@ static const char *some_name(void)
 	return names[dice(sizeof(names) / sizeof(names[0]))];
 }
 
-/* The directory at rel, also where a symlink leads to it. */
-static struct fs_node *directory_at(const char *rel)
+/* As open() does: what a symlink leads to. */
+static int find_opened(const char *rel, struct fs_node **ret)
 {
 	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
-	struct fs_node *node;
-	bool there = fs_canonical(&sim.s, span_str(rel), sim.options.symlinks, &name) == 0 &&
-		     fs_find(&sim.s, buf_span(&name), false, &node) == 0;
-	return there && node->type == FS_DIRECTORY ? node : NULL;
+	int r = fs_canonical(&sim.s, span_str(rel), sim.options.symlinks, &name);
+	return r < 0 ? r : fs_find(&sim.s, buf_span(&name), false, ret);
 }
 
 /* A name that may be there or not, mostly below a directory that is, perhaps by way of symlinks. */
@@ -57,8 +55,8 @@ static char *some_path(char *rel)
 		}
 		size_t len = strlen(rel);
 		(void)snprintf(rel + len, PATH_MAX - len, "%s%s", len ? "/" : "", name);
-		node = directory_at(rel);
-		if (!node || once_in(3)) {
+		bool found = find_opened(rel, &node) == 0;
+		if (!found || node->type != FS_DIRECTORY || once_in(3)) {
 			break;
 		}
 	}
@@ -96,14 +94,6 @@ static void add_inode(struct record *record, const struct fs_node *node)
 static int find(const char *rel, struct fs_node **ret)
 {
 	return fs_find(&sim.s, span_str(rel), true, ret);
-}
-
-/* As open() does: what a symlink leads to. */
-static int find_opened(const char *rel, struct fs_node **ret)
-{
-	CLEANUP(buf_finish) struct buf name = BUF_EMPTY;
-	int r = fs_canonical(&sim.s, span_str(rel), sim.options.symlinks, &name);
-	return r < 0 ? r : fs_find(&sim.s, buf_span(&name), false, ret);
 }
 
 /* ---- operations ---------------------------------------------------------------------------- */
